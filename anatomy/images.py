@@ -1,0 +1,201 @@
+"""Image files at the edge: read with one clear sentence on failure, written whole or not at all, grids compared.
+
+Contract: an image inside organtwin is a three-dimensional scalar `SimpleITK.Image` whose origin, spacing and
+direction are LPS millimetres (ITK's own frame; NIfTI's RAS is turned on reading and writing). A grid is the
+place of an image's voxel centres in space; two grids are the same when their voxels coincide *and* are stored
+in the same order, and alike when they coincide whatever the order.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from anatomy.errors import AnatomyError
+
+FILE_TYPES = (".nii.gz", ".nii", ".nrrd", ".mha")
+# Two grids count as one when no corner voxel is further off than this share of the smallest voxel edge:
+# NIfTI keeps its geometry in 32-bit floats, DICOM in decimal strings.
+_GRID_TOLERANCE = 0.05
+
+
+def file_type(path: Path) -> str | None:
+    """The image type by the end of a file's name ('.nii.gz', '.nii', '.nrrd', '.mha'), or None."""
+    name = path.name.lower()
+    return next((kind for kind in FILE_TYPES if name.endswith(kind)), None)
+
+
+def read_image(path: Path, what: str) -> sitk.Image:
+    """Read one NIfTI, NRRD or MHA file as a three-dimensional scalar image.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    what : str
+        What it is for a person: 'scan' or 'label map'.
+
+    Raises
+    ------
+    AnatomyError
+        If the file is missing, of another type, damaged, not three-dimensional or not scalar.
+    """
+    if not path.exists():
+        raise AnatomyError(f"no {what} at {path}: check the path")
+    if file_type(path) is None:
+        raise AnatomyError(f"{path} is no {what} this version reads: give {', '.join(FILE_TYPES)}")
+    if path.is_dir():
+        raise AnatomyError(f"{path} is a folder where one {what} file is needed")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with _quiet():
+        try:
+            reader.ReadImageInformation()
+            _check_shape(reader, path, what)
+            image = reader.Execute()
+        except RuntimeError as error:
+            raise AnatomyError(_reason(path, what, error)) from error
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    if not np.allclose(direction @ direction.T, np.eye(3), atol=1e-3):
+        raise AnatomyError(f"{path}: its axes are not at right angles (a sheared {what}); resample it first")
+    return image
+
+
+def _check_shape(reader: sitk.ImageFileReader, path: Path, what: str) -> None:
+    size = reader.GetSize()
+    if reader.GetNumberOfComponents() != 1:
+        raise AnatomyError(
+            f"{path} has {reader.GetNumberOfComponents()} numbers a voxel (a colour picture or vectors); a {what} has one"
+        )
+    if len(size) != 3:
+        raise AnatomyError(
+            f"{path} has {len(size)} dimensions ({_times(size)}); a {what} has three: split it first"
+        )
+
+
+def _reason(path: Path, what: str, error: Exception) -> str:
+    text = str(error)
+    if "orthonormal" in text or "shear" in text.lower():
+        return f"{path}: its axes are not at right angles (a sheared {what}); resample it first"
+    return (
+        f"{path} cannot be read as a {what}: the file is damaged, cut short or of another type; copy it again"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """ITK prints warnings to the terminal; what matters is raised."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def write_image(image: sitk.Image, path: Path, what: str) -> None:
+    """Write an image compressed, whole or not at all: to a temporary sibling that is then renamed.
+
+    Raises
+    ------
+    AnatomyError
+        If the type is unknown, the folder is missing, or the file cannot be written whole (a full disk).
+    """
+    kind = file_type(path)
+    if kind is None:
+        raise AnatomyError(f"cannot write a {what} to {path}: the name must end in {', '.join(FILE_TYPES)}")
+    if not path.parent.is_dir():
+        raise AnatomyError(f"cannot write {path}: there is no folder {path.parent}")
+    with whole_or_nothing(path, kind) as temporary:
+        try:
+            with _quiet():
+                sitk.WriteImage(image, str(temporary), useCompression=True)
+                # ITK's writers do not all notice a full disk: read back and compare.
+                again = sitk.ReadImage(str(temporary))
+        except RuntimeError as error:
+            raise AnatomyError(f"cannot write {path}: is the disk full or the folder read-only?") from error
+        if not np.array_equal(sitk.GetArrayViewFromImage(again), sitk.GetArrayViewFromImage(image)):
+            raise AnatomyError(
+                f"cannot write {path}: what arrived on disk is not what was sent; is the disk full?"
+            )
+
+
+@contextmanager
+def whole_or_nothing(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A temporary sibling of `path` that takes its place on success and vanishes on any failure."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=suffix, dir=path.parent)
+        os.close(handle)
+        os.chmod(name, 0o666 & ~_umask())
+    except OSError as error:
+        raise AnatomyError(f"cannot write {path}: {error.strerror}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise AnatomyError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def corners(image: sitk.Image) -> NDArray[np.float64]:
+    """Centres of the eight corner voxels, shape (8, 3), LPS mm, in the order of the stored axes."""
+    last = np.array(image.GetSize()) - 1
+    steps = np.array(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij")).reshape(3, -1).T * last
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    return np.array(image.GetOrigin()) + (steps * np.array(image.GetSpacing())) @ direction.T
+
+
+def same_grid(a: sitk.Image, b: sitk.Image) -> bool:
+    """Whether the voxels of both coincide and are stored in the same order."""
+    if a.GetSize() != b.GetSize():
+        return False
+    return _coincide(corners(a), corners(b), a)
+
+
+def alike_grid(a: sitk.Image, b: sitk.Image) -> bool:
+    """Whether the voxels of both coincide, whatever order (flips, permuted axes) they are stored in."""
+    if sorted(a.GetSize()) != sorted(b.GetSize()):
+        return False
+    ca, cb = corners(a), corners(b)
+    nearest = np.argmin(np.linalg.norm(ca[:, None] - cb[None], axis=2), axis=1)
+    if len(set(nearest.tolist())) != 8 or not _coincide(ca, cb[nearest], a):
+        return False
+    # Equal corners do not make equal voxels when two unequal axes change places: compare the steps too.
+    return bool(np.allclose(_size_in_space(a), _size_in_space(b), atol=0.1))
+
+
+def _size_in_space(image: sitk.Image) -> NDArray[np.float64]:
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    return np.abs(direction) @ np.array(image.GetSize(), dtype=float)
+
+
+def _coincide(a: NDArray[np.float64], b: NDArray[np.float64], image: sitk.Image) -> bool:
+    worst = float(np.max(np.linalg.norm(a - b, axis=1)))
+    return worst <= _GRID_TOLERANCE * min(image.GetSpacing())
+
+
+def describe_grid(image: sitk.Image) -> str:
+    """A grid in words: voxels, spacing, and the box of its voxel centres in LPS mm."""
+    low, high = corners(image).min(axis=0), corners(image).max(axis=0)
+    box = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
+    spacing = "×".join(f"{s:.3g}" for s in image.GetSpacing())
+    return f"{_times(image.GetSize())} voxels of {spacing} mm ({box} mm)"
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return "×".join(str(n) for n in size)
