@@ -1,0 +1,453 @@
+"""Body: a mesh with its tissues and attachments, as the energy every solver of this package minimises.
+
+The potential energy of a body is
+
+    Π(u) = ∫ W_iso(C̄) dX + ∫ U(J) dX + Σ ∫ ½ u·k u dA + ∫ h W_m dA − ∫ ρ g·u dX,
+
+stored energy, change of volume, attachments, capsule and gravity, over the *stress-free* shape (Holzapfel
+2000, ch. 8). `Body.energy` writes it once, in UFL, for a displacement of any element; `Equilibrium` and
+`Interactive` both start from it. The scan shows the organ under gravity: `Body.reference_points` is the
+stress-free shape the equations live on and `Body.scanned_displacement` leads from it to the scanned one. A
+new body takes the scanned shape as stress-free (`scanned_displacement` zero); `solver.unloaded.unload`
+finds the true one.
+
+Vertices keep the order of the `OrganMesh` outside of this class; DOLFINx reorders them, and `to_organ`,
+`from_organ` (vertices) and `cells_to_organ`, `cells_from_organ` (tetrahedra) lead from one to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from anatomy.mesh import OrganMesh
+from solver.attachments import Attachment, from_anatomy
+from solver.averaging import STABILISATION, NodalAveraging
+from solver.backend import MPI, basix, fem, mesh, ufl
+from solver.errors import SolverError
+from solver.materials import Law, Membrane
+from solver.tissues import Tissue, tissue_of
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Volumetric = Literal["exact", "mixed", "averaged"]
+
+CAPSULE_ID = 1000
+
+
+class Body:
+    """An organ that can be loaded.
+
+    Parameters
+    ----------
+    organ : OrganMesh
+        The scanned shape, mm, LPS.
+    tissues : mapping of structure name to Tissue, optional
+        Replaces the published tissue of single structures.
+    attachments : sequence of Attachment, optional
+        Default: derived from the anatomy; then every connected piece must be held.
+    gravity_mm_s2 : array-like, shape (3,)
+        Acceleration in LPS mm/s²; the default is that of a patient lying on the back. Zeros switch it off.
+    reference_points : ndarray, shape (n, 3), optional
+        Stress-free vertex positions; default the scanned ones.
+
+    Attributes
+    ----------
+    organ, tissues, attachments, gravity_mm_s2
+        As given, completed.
+    mesh : dolfinx.mesh.Mesh
+        Linear tetrahedra, on this process alone, of the stress-free shape.
+    space : dolfinx.fem.FunctionSpace
+        Continuous linear vectors on `mesh`.
+    reference_points : ndarray, shape (n, 3), float64
+        Stress-free vertex positions, OrganMesh order, mm.
+    scanned_displacement : ndarray, shape (n, 3), float64
+        Scanned minus stress-free positions, OrganMesh order, mm.
+
+    Raises
+    ------
+    SolverError
+        If a structure has no tissue, an attachment is not on the outer surface, the shape is unusable, or a
+        piece of the organ is held by nothing.
+    """
+
+    def __init__(
+        self,
+        organ: OrganMesh,
+        tissues: Mapping[str, Tissue] | None = None,
+        attachments: Sequence[Attachment] | None = None,
+        gravity_mm_s2: ArrayLike = (0.0, 9810.0, 0.0),
+        reference_points: Array | None = None,
+    ) -> None:
+        self.organ = organ
+        self.gravity_mm_s2 = _vector(gravity_mm_s2)
+        self.tissues = _complete(organ, tissues)
+        self.attachments = tuple(from_anatomy(organ) if attachments is None else attachments)
+        points = organ.points if reference_points is None else np.asarray(reference_points, dtype=np.float64)
+        if points.shape != organ.points.shape:
+            raise SolverError(
+                f"The stress-free shape has {len(points)} vertices and the organ {len(organ.points)}."
+            )
+        self.reference_points = points
+        self.scanned_displacement = organ.points - points
+        self._build_mesh()
+        self._build_coefficients()
+        self._build_measures()
+        if attachments is None:
+            self.check_supported()
+
+    # ------------------------------------------------------------------ mesh and the maps both ways
+
+    def _build_mesh(self) -> None:
+        used = np.zeros(len(self.organ.points), dtype=bool)
+        used[self.organ.tets] = True
+        if not used.all():
+            raise SolverError(
+                f"{int((~used).sum())} vertices belong to no tetrahedron; remove them from the mesh."
+            )
+        element = basix.ufl.element("Lagrange", "tetrahedron", 1, shape=(3,))
+        domain = ufl.Mesh(element)
+        self.mesh = mesh.create_mesh(MPI.COMM_SELF, self.organ.tets, domain, self.reference_points)
+        self.space = fem.functionspace(self.mesh, ("Lagrange", 1, (3,)))
+        self.cell_space = fem.functionspace(self.mesh, ("DG", 0))
+        self.tet_of_cell = np.asarray(self.mesh.topology.original_cell_index, dtype=np.int64)
+        self.cell_of_tet = np.argsort(self.tet_of_cell)
+        self.vertex_of_node = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
+        node_of_dof = np.empty(len(self.vertex_of_node), dtype=np.int64)
+        node_of_dof[self.space.dofmap.list.ravel()] = self.mesh.geometry.dofmap.ravel()
+        self.vertex_of_dof = self.vertex_of_node[node_of_dof]
+        self.dof_of_vertex = np.argsort(self.vertex_of_dof)
+
+    def to_organ(self, values: Array) -> Array:
+        """Vertex values from the order of `space` to OrganMesh order.
+
+        Parameters
+        ----------
+        values : ndarray, shape (3 n,), (n,) or (n, d)
+            Flat arrays of 3 n entries (`Function.x.array` of `space`) become (n, 3).
+        """
+        n = len(self.dof_of_vertex)
+        rows = values.reshape(n, -1) if values.size == 3 * n else values
+        return np.ascontiguousarray(rows[self.dof_of_vertex])
+
+    def from_organ(self, values: Array) -> Array:
+        """Vertex values, shape (n,) or (n, d), from OrganMesh order to the order of `space`."""
+        return np.ascontiguousarray(np.asarray(values)[self.vertex_of_dof])
+
+    def cells_to_organ(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of the cells of `mesh`, shape (m, …), in the order of the organ's tetrahedra."""
+        return np.ascontiguousarray(np.asarray(values)[self.cell_of_tet])
+
+    def cells_from_organ(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of the organ's tetrahedra, shape (m, …), in the order of the cells of `mesh`."""
+        return np.ascontiguousarray(np.asarray(values)[self.tet_of_cell])
+
+    # ------------------------------------------------------------------ coefficients and measures
+
+    def _cellwise(self, per_structure: Mapping[str, float]) -> fem.Function:
+        """Cell-wise constant function from one number a structure."""
+        table = np.zeros(256)
+        for value, name in self.organ.structures.items():
+            table[value] = per_structure.get(name, 0.0)
+        function = fem.Function(self.cell_space)
+        function.x.array[:] = self.cells_from_organ(table[self.organ.region])
+        return function
+
+    def _build_coefficients(self) -> None:
+        self.density = self._cellwise({name: t.density_kg_mm3 for name, t in self.tissues.items()})
+        self.bulk = self._cellwise(
+            {name: t.compressibility.bulk_kPa for name, t in self.tissues.items() if t.compressibility}
+        )
+        self.gravity = fem.Constant(self.mesh, self.gravity_mm_s2.copy())
+        groups: dict[tuple[type[Law], str], list[str]] = {}
+        for name, tissue in self.tissues.items():
+            measure = tissue.compressibility.measure if tissue.compressibility else ""
+            groups.setdefault((type(tissue.law), measure), []).append(name)
+        self._groups: list[tuple[Tissue, list[str], dict[str, fem.Function]]] = []
+        for names in groups.values():
+            first = self.tissues[names[0]]
+            coefficients = {
+                key: self._cellwise({name: self.tissues[name].law.parameters[key] for name in names})
+                for key in first.law.parameters
+            }
+            self._groups.append((first, names, coefficients))
+
+    def _build_measures(self) -> None:
+        self.stiffness = [
+            (fem.Constant(self.mesh, 0.0), fem.Constant(self.mesh, 0.0)) for _ in self.attachments
+        ]
+        for index, attachment in enumerate(self.attachments):
+            self._set_stiffness(index, attachment)
+        self._capsules = self._find_capsules()
+        facets = [(i, a.facets, a.name) for i, a in enumerate(self.attachments)]
+        facets += [(CAPSULE_ID + i, triangles, "capsule") for i, (_, triangles) in enumerate(self._capsules)]
+        self.ds = ufl.Measure("ds", domain=self.mesh, subdomain_data=self._facet_domains(facets))
+        cells = [(i, self._cells_of(names)) for i, (_, names, _) in enumerate(self._groups)]
+        self.dx = ufl.Measure("dx", domain=self.mesh, subdomain_data=cells)
+
+    def _cells_of(self, names: Iterable[str]) -> NDArray[np.int32]:
+        values = [value for value, name in self.organ.structures.items() if name in set(names)]
+        return np.flatnonzero(np.isin(self.cells_from_organ(self.organ.region), values)).astype(np.int32)
+
+    def _find_capsules(self) -> list[tuple[Membrane, Index]]:
+        """Capsules and the exterior triangles they cover, those of one kind taken together."""
+        owner = self.organ.region[self.organ.exterior_tets]
+        covered: dict[Membrane, NDArray[np.bool_]] = {}
+        for value, name in self.organ.structures.items():
+            capsule = self.tissues[name].capsule if name in self.tissues else None
+            if capsule is not None:
+                covered[capsule] = covered.get(capsule, np.zeros(len(owner), dtype=bool)) | (owner == value)
+        return [(c, self.organ.exterior[mask]) for c, mask in covered.items() if mask.any()]
+
+    def _facet_domains(self, patches: list[tuple[int, Index, str]]) -> list[tuple[int, NDArray[np.int32]]]:
+        """Integration entities of patches of exterior triangles given by their vertices."""
+        topology = self.mesh.topology
+        topology.create_entities(2)
+        topology.create_connectivity(2, 3)
+        topology.create_connectivity(3, 2)
+        exterior = mesh.exterior_facet_indices(topology)
+        nodes = mesh.entities_to_geometry(self.mesh, 2, exterior)
+        keys = _keys(self.vertex_of_node[nodes], len(self.organ.points))
+        order = np.argsort(keys)
+        domains = []
+        for number, facets, name in patches:
+            wanted = _keys(facets, len(self.organ.points))
+            at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+            outside = int((keys[order][at] != wanted).sum())
+            if outside:
+                raise SolverError(
+                    f"{outside} facets of the attachment '{name}' are not on the outer surface of the organ; "
+                    "choose them from OrganMesh.exterior."
+                )
+            found = np.sort(exterior[order[at]]).astype(np.int32)
+            entities = fem.compute_integration_domains(fem.IntegralType.exterior_facet, topology, found)
+            domains.append((number, np.asarray(entities).ravel()))
+        return domains
+
+    # ------------------------------------------------------------------ attachments
+
+    def _set_stiffness(self, index: int, attachment: Attachment) -> None:
+        normal, tangential = self.stiffness[index]
+        normal.value[()] = 0.0 if attachment.released else attachment.normal_kPa_mm
+        tangential.value[()] = 0.0 if attachment.released else attachment.tangential_kPa_mm
+
+    def release(self, name: str) -> None:
+        """Divide every attachment of a name; forms already compiled see it at once.
+
+        Raises
+        ------
+        SolverError
+            If no attachment has that name.
+        """
+        hit = [i for i, a in enumerate(self.attachments) if a.name == name]
+        if not hit:
+            known = ", ".join(sorted({a.name for a in self.attachments})) or "none"
+            raise SolverError(f"There is no attachment '{name}'; the body has {known}.")
+        attachments = list(self.attachments)
+        for i in hit:
+            attachments[i] = attachments[i].release()
+            self._set_stiffness(i, attachments[i])
+        self.attachments = tuple(attachments)
+
+    @cached_property
+    def components(self) -> Index:
+        """Number of the connected piece of each vertex, OrganMesh order, shape (n,)."""
+        tets, n = self.organ.tets, len(self.organ.points)
+        rows, columns = tets[:, [0, 0, 0]].ravel(), tets[:, 1:].ravel()
+        graph = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n))
+        return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+    def check_supported(self, held: ArrayLike = ()) -> None:
+        """Refuse a body of which a piece could move rigidly without resistance.
+
+        Parameters
+        ----------
+        held : array-like of int
+            Vertices whose displacement is prescribed, OrganMesh order.
+
+        Raises
+        ------
+        SolverError
+            Names the piece, by the structures in it, and its free rigid-body mode.
+        """
+        held = np.asarray(held, dtype=np.int64)
+        for piece in range(int(self.components.max()) + 1):
+            free = self._free_mode(piece, held)
+            if free:
+                region = self.organ.region[self.components[self.organ.tets[:, 0]] == piece]
+                names = ", ".join(self.organ.structures[int(v)] for v in np.unique(region))
+                raise SolverError(
+                    f"The piece made of {names} ({len(region)} tetrahedra) is not held against {free}; "
+                    "attach it, or hold some of its vertices."
+                )
+
+    def _free_mode(self, piece: int, held: Index) -> str:
+        """Name of a rigid-body mode of a piece that nothing resists, or an empty string."""
+        points = self.reference_points
+        mine = self.components == piece
+        centre = points[mine].mean(axis=0)
+        size = float(np.ptp(points[mine], axis=0).max())
+        stiffness = np.zeros((6, 6))
+        for a in self.attachments:
+            facets = a.facets[mine[a.facets[:, 0]]]
+            if a.released or not len(facets):
+                continue
+            x, y, z = (points[facets[:, i]] for i in range(3))
+            cross = np.cross(y - x, z - x)
+            twice = np.linalg.norm(cross, axis=1)
+            normal = cross / twice[:, None]
+            for corner in (x, y, z):
+                modes = _rigid_modes((corner - centre) / size)
+                along = np.einsum("fij,fi->fj", modes, normal)
+                both = np.einsum("f,fij,fik->jk", twice / 6 * a.tangential_kPa_mm, modes, modes)
+                only = np.einsum(
+                    "f,fj,fk->jk", twice / 6 * (a.normal_kPa_mm - a.tangential_kPa_mm), along, along
+                )
+                stiffness += both + only
+        inside = held[mine[held]]
+        modes = _rigid_modes((points[inside] - centre) / size)
+        stiffness += max(1.0, float(np.trace(stiffness))) * np.einsum("fij,fik->jk", modes, modes)
+        values, vectors = np.linalg.eigh(stiffness)
+        if values[0] > 1e-9 * max(values[-1], 1e-300):
+            return ""
+        return _mode_name(vectors[:, 0])
+
+    # ------------------------------------------------------------------ energy
+
+    def energy(self, u: Any, pressure: Any = None, volumetric: Volumetric = "exact") -> ufl.Form:
+        """Potential energy of a displacement, in µJ, as a UFL form.
+
+        Parameters
+        ----------
+        u : UFL vector on `mesh`
+            Displacement from the stress-free shape, mm, of any element.
+        pressure : UFL scalar on `mesh`, optional
+            Volumetric stress, kPa, positive in expansion; needed by "mixed".
+        volumetric : {"exact", "mixed", "averaged"}
+            How the change of volume is counted: U(J) at every point; the perturbed Lagrangian p g − p²/2K; or
+            only the unaveraged share of U(J) that stabilises nodal averaging, the averaged rest being added
+            by `averaging` (its power is ∫ p₀ J dX with the cell-wise p₀ of `NodalAveraging.pressure`).
+        """
+        return self.stored_energy(u, pressure, volumetric) + self.support_energy(u) - self.gravity_work(u)
+
+    def stored_energy(self, u: Any, pressure: Any = None, volumetric: Volumetric = "exact") -> ufl.Form:
+        """Energy stored in the tissues and capsules; arguments as in `energy`."""
+        F = ufl.Identity(3) + ufl.grad(u)
+        J = ufl.det(F)
+        total: Any = 0
+        for index, (tissue, _, coefficients) in enumerate(self._groups):
+            density = tissue.law.energy(F, coefficients)
+            if tissue.compressibility is not None:
+                if volumetric == "mixed":
+                    density += tissue.compressibility.mixed(J, pressure, self.bulk)
+                else:
+                    share = STABILISATION if volumetric == "averaged" else 1.0
+                    density += share * tissue.compressibility.energy(J, self.bulk)
+            elif volumetric != "exact":
+                raise SolverError(
+                    f"{type(tissue.law).__name__} of '{tissue.name}' carries its own change of volume; "
+                    "use element 'P2'."
+                )
+            total += density * (self.dx if len(self._groups) == 1 else self.dx(index))
+        normal = ufl.FacetNormal(self.mesh)
+        for index, (capsule, _) in enumerate(self._capsules):
+            stiffness = fem.Constant(self.mesh, capsule.stiffness_kPa_mm)
+            total += capsule.energy(F, normal, stiffness) * self.ds(CAPSULE_ID + index)
+        return total
+
+    def support_energy(self, u: Any) -> ufl.Form | int:
+        """Energy stored in the attachments; zero where there is none."""
+        n = ufl.FacetNormal(self.mesh)
+        total: Any = 0
+        for index, (normal, tangential) in enumerate(self.stiffness):
+            along = ufl.inner(u, n)
+            density = tangential / 2 * ufl.inner(u, u) + (normal - tangential) / 2 * along**2
+            total += density * self.ds(index)
+        return total
+
+    def gravity_work(self, u: Any) -> ufl.Form:
+        """Work of gravity; `gravity` is a Constant and may be scaled between solves."""
+        return self.density * ufl.inner(self.gravity, u) * self.dx
+
+    # ------------------------------------------------------------------ cells
+
+    @cached_property
+    def averaging(self) -> NodalAveraging:
+        """Nodal averaging of the change of volume on the linear tetrahedra of this body."""
+        measures = {t.compressibility.measure for t in self.tissues.values() if t.compressibility}
+        if measures != {"linear"}:
+            raise SolverError(
+                "Nodal averaging is written for K/2 (J − 1)²; give every tissue that compressibility."
+            )
+        tets = self.dof_of_vertex[self.organ.tets[self.tet_of_cell]]
+        return NodalAveraging(tets, self.rest_volumes, self.bulk.x.array)
+
+    @cached_property
+    def cell_dofs(self) -> Index:
+        """Vertices of each cell in the order of `space`, positively oriented, shape (m, 4)."""
+        return self.dof_of_vertex[self.organ.tets[self.tet_of_cell]]
+
+    @cached_property
+    def rest_volumes(self) -> Array:
+        """Stress-free volume of each cell of `mesh`, mm³, shape (m,)."""
+        return tet_volumes(self.from_organ(self.reference_points), self.cell_dofs)
+
+    def jacobians(self, displacement: Array) -> Array:
+        """Volume ratio J of each cell under vertex displacements in the order of `space`, shape (m,)."""
+        points = self.from_organ(self.reference_points) + displacement.reshape(-1, 3)
+        return tet_volumes(points, self.cell_dofs) / self.rest_volumes
+
+
+def tet_volumes(points: Array, tets: Index) -> Array:
+    """Signed volumes of tetrahedra, mm³, shape (m,)."""
+    a, b, c, d = (points[tets[:, i]] for i in range(4))
+    return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6.0)
+
+
+def _vector(values: ArrayLike) -> Array:
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise SolverError(f"Gravity is {values!r}; give three numbers in mm/s².")
+    return vector
+
+
+def _complete(organ: OrganMesh, tissues: Mapping[str, Tissue] | None) -> dict[str, Tissue]:
+    """Tissue of every structure that has tetrahedra."""
+    given = dict(tissues or {})
+    unknown = sorted(set(given) - set(organ.structures.values()))
+    if unknown:
+        raise SolverError(f"Tissues are given for {', '.join(unknown)}, which the mesh does not have.")
+    present = np.bincount(organ.region, minlength=256) > 0
+    names = [name for value, name in organ.structures.items() if present[value]]
+    return {name: given[name] if name in given else tissue_of(name) for name in names}
+
+
+def _keys(facets: Index, count: int) -> Index:
+    """One number for each triangle, whatever the order of its vertices."""
+    a, b, c = np.sort(np.asarray(facets, dtype=np.int64), axis=1).T
+    return (a * count + b) * count + c
+
+
+def _rigid_modes(offset: Array) -> Array:
+    """Displacement of points by three translations and three rotations, shape (k, 3, 6)."""
+    modes = np.zeros((len(offset), 3, 6))
+    modes[:, [0, 1, 2], [0, 1, 2]] = 1
+    x, y, z = offset.T
+    modes[:, 1, 3], modes[:, 2, 3] = -z, y
+    modes[:, 0, 4], modes[:, 2, 4] = z, -x
+    modes[:, 0, 5], modes[:, 1, 5] = -y, x
+    return modes
+
+
+def _mode_name(mode: Array) -> str:
+    axes = ("left-right", "front-back", "head-foot")
+    largest = int(np.abs(mode).argmax())
+    return f"{'translation' if largest < 3 else 'rotation'} about the {axes[largest % 3]} axis".replace(
+        "translation about", "translation along"
+    )

@@ -1,0 +1,256 @@
+"""Strain energies of soft tissue in UFL, and how each resists a change of volume.
+
+A hyperelastic tissue stores the energy W(F) per reference volume, F = I + grad u, J = det F. Nearly
+incompressible tissue is written as W = W_iso(C̄) + U(J) with C̄ = J^(-2/3) FᵀF (Flory 1961, Trans Faraday Soc
+57:829), so that the law and its compressibility are two objects: a `Law` gives W_iso, a `Compressibility`
+gives U(J) = K/2 g(J)² through its strain measure g. The same g serves the perturbed Lagrangian p g −
+p²/(2K) of the mixed elements (Zienkiewicz & Taylor; Holzapfel 2000, Nonlinear Solid Mechanics, ch. 6 and 8)
+and the nodal-averaged volume change of the live element. Stresses are kPa, lengths mm.
+
+Parameters are numbers when a law is made, and may be replaced by cell-wise coefficients when its energy is
+written: `Law.energy(F, parameters)`, so that all regions of one law share one compiled kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from solver.backend import ufl
+from solver.errors import SolverError
+
+
+def _positive(law: object, **values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise SolverError(f"{type(law).__name__}: {name} is {value:g}; it must be a positive number.")
+
+
+def _not_negative(law: object, **values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise SolverError(f"{type(law).__name__}: {name} is {value:g}; it must be zero or positive.")
+
+
+@dataclass(frozen=True)
+class Compressibility:
+    """Volumetric energy U(J) = K/2 g(J)².
+
+    Parameters
+    ----------
+    bulk_kPa : float
+        Bulk modulus K in kPa.
+    measure : {"linear", "logarithmic"}
+        g = J − 1 (penalty on the volume change) or g = ln J (which resists J → 0 without bound).
+    """
+
+    bulk_kPa: float
+    measure: str = "linear"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.bulk_kPa) and self.bulk_kPa > 0):
+            raise SolverError(
+                f"Compressibility: the bulk modulus is {self.bulk_kPa:g} kPa; it must be positive."
+            )
+        if self.measure not in ("linear", "logarithmic"):
+            raise SolverError(
+                f"Compressibility: measure '{self.measure}' is unknown; "
+                "use 'linear' (J − 1) or 'logarithmic' (ln J)."
+            )
+
+    def strain(self, J: Any) -> Any:
+        """Volumetric strain measure g(J), in UFL."""
+        return J - 1 if self.measure == "linear" else ufl.ln(J)
+
+    def energy(self, J: Any, bulk: Any = None) -> Any:
+        """U(J) in kPa; `bulk` replaces K by a coefficient."""
+        return (self.bulk_kPa if bulk is None else bulk) / 2 * self.strain(J) ** 2
+
+    def mixed(self, J: Any, pressure: Any, bulk: Any = None) -> Any:
+        """Perturbed Lagrangian p g(J) − p²/(2K) in kPa; its stationary p is K g(J), positive in expansion."""
+        return pressure * self.strain(J) - pressure**2 / (2 * (self.bulk_kPa if bulk is None else bulk))
+
+
+@dataclass(frozen=True)
+class Law:
+    """A strain energy; subclasses name their parameters as fields and write `energy`."""
+
+    fibres: ClassVar[int] = 0
+    isochoric: ClassVar[bool] = True
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Name and value of every constant, in the order of the law's signature."""
+        return {f.name: float(getattr(self, f.name)) for f in fields(self)}
+
+    @property
+    def initial_shear_kPa(self) -> float:
+        """Shear modulus of the undeformed tissue in kPa (the largest, where the law has directions)."""
+        raise NotImplementedError
+
+    def energy(
+        self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
+    ) -> Any:
+        """Energy per reference volume in kPa, in UFL, without the volumetric part.
+
+        Parameters
+        ----------
+        F : UFL tensor, shape (3, 3)
+            Deformation gradient.
+        parameters : mapping, optional
+            Coefficients in place of the law's own numbers.
+        fibres : tuple of UFL vectors
+            Unit fibre directions in the reference shape, as many as the law has.
+        """
+        raise NotImplementedError
+
+
+def isochoric_invariants(F: Any) -> tuple[Any, Any]:
+    """First and second invariants of C̄ = J^(-2/3) FᵀF, in UFL."""
+    C = F.T * F
+    J = ufl.det(F)
+    first = ufl.tr(C)
+    second = (first**2 - ufl.tr(C * C)) / 2
+    return J ** (-2 / 3) * first, J ** (-4 / 3) * second
+
+
+@dataclass(frozen=True)
+class NeoHookean(Law):
+    """Neo-Hookean: W = µ/2 (Ī1 − 3) (Treloar 1943, Trans Faraday Soc 39:241; Rivlin 1948).
+
+    Parameters
+    ----------
+    mu_kPa : float
+        Shear modulus.
+    """
+
+    mu_kPa: float
+
+    def __post_init__(self) -> None:
+        _positive(self, mu_kPa=self.mu_kPa)
+
+    @property
+    def initial_shear_kPa(self) -> float:
+        """µ."""
+        return self.mu_kPa
+
+    def energy(
+        self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
+    ) -> Any:
+        """µ/2 (Ī1 − 3)."""
+        mu = (parameters or self.parameters)["mu_kPa"]
+        return mu / 2 * (isochoric_invariants(F)[0] - 3)
+
+
+@dataclass(frozen=True)
+class MooneyRivlin(Law):
+    """Mooney–Rivlin: W = c1 (Ī1 − 3) + c2 (Ī2 − 3) (Mooney 1940, J Appl Phys 11:582; Rivlin 1948).
+
+    Parameters
+    ----------
+    c1_kPa, c2_kPa : float
+        Constants; the initial shear modulus 2 (c1 + c2) must be positive and neither may be negative.
+    """
+
+    c1_kPa: float
+    c2_kPa: float
+
+    def __post_init__(self) -> None:
+        _not_negative(self, c1_kPa=self.c1_kPa, c2_kPa=self.c2_kPa)
+        _positive(self, **{"c1 + c2": self.c1_kPa + self.c2_kPa})
+
+    @property
+    def initial_shear_kPa(self) -> float:
+        """2 (c1 + c2)."""
+        return 2 * (self.c1_kPa + self.c2_kPa)
+
+    def energy(
+        self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
+    ) -> Any:
+        """c1 (Ī1 − 3) + c2 (Ī2 − 3)."""
+        values = parameters or self.parameters
+        first, second = isochoric_invariants(F)
+        return values["c1_kPa"] * (first - 3) + values["c2_kPa"] * (second - 3)
+
+
+@dataclass(frozen=True)
+class SaintVenantKirchhoff(Law):
+    """Saint Venant–Kirchhoff: W = λ/2 tr(E)² + µ E:E with E = (FᵀF − I)/2 (Holzapfel 2000, § 6.5).
+
+    Carries its own resistance to volume change, so no `Compressibility` is added. It softens without bound in
+    compression: for small strains only.
+
+    Parameters
+    ----------
+    lambda_kPa, mu_kPa : float
+        Lamé constants.
+    """
+
+    lambda_kPa: float
+    mu_kPa: float
+    isochoric: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _positive(self, mu_kPa=self.mu_kPa)
+        if not self.lambda_kPa > -2 / 3 * self.mu_kPa:
+            raise SolverError(
+                f"SaintVenantKirchhoff: λ = {self.lambda_kPa:g} kPa gives no positive bulk modulus; "
+                "it must exceed −2µ/3."
+            )
+
+    @property
+    def initial_shear_kPa(self) -> float:
+        """µ."""
+        return self.mu_kPa
+
+    def energy(
+        self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
+    ) -> Any:
+        """λ/2 tr(E)² + µ E:E."""
+        values = parameters or self.parameters
+        E = (F.T * F - ufl.Identity(3)) / 2
+        return values["lambda_kPa"] / 2 * ufl.tr(E) ** 2 + values["mu_kPa"] * ufl.inner(E, E)
+
+
+@dataclass(frozen=True)
+class Membrane:
+    """Stretch-only incompressible neo-Hookean membrane, W = h µ/2 (tr C_s + 1/det C_s − 3) per area.
+
+    C_s is the right Cauchy–Green tensor of the surface; the thickness follows from incompressibility
+    (Holzapfel 2000, § 6.6 in plane stress; Green & Adkins 1970). It has no bending stiffness.
+
+    Parameters
+    ----------
+    mu_kPa : float
+        Shear modulus of the capsule, a third of its Young modulus.
+    thickness_mm : float
+    """
+
+    mu_kPa: float
+    thickness_mm: float
+
+    def __post_init__(self) -> None:
+        _positive(self, mu_kPa=self.mu_kPa, thickness_mm=self.thickness_mm)
+
+    @property
+    def stiffness_kPa_mm(self) -> float:
+        """µ h."""
+        return self.mu_kPa * self.thickness_mm
+
+    @staticmethod
+    def energy(F: Any, normal: Any, stiffness: Any) -> Any:
+        """Energy per reference area in kPa mm; `normal` is the reference unit normal, `stiffness` is µ h."""
+        C = F.T * F
+        trace = ufl.tr(C) - ufl.inner(normal, C * normal)
+        cofactor = ufl.cofac(F) * normal
+        area_squared = ufl.inner(cofactor, cofactor)
+        return stiffness / 2 * (trace + 1 / area_squared - 3)
+
+
+LAWS: dict[str, type[Law]] = {
+    "neo-Hookean": NeoHookean,
+    "Mooney-Rivlin": MooneyRivlin,
+    "Saint Venant-Kirchhoff": SaintVenantKirchhoff,
+}
