@@ -1,21 +1,32 @@
 """OrganMesh: one conforming tetrahedral mesh of several tissues, in the DICOM patient frame.
 
-Contract: `points` are millimetres in LPS (x to the patient's left, y posterior, z superior). Every tetrahedron
-has positive volume and belongs to one region; two tetrahedra meet in a whole facet, edge or vertex or not at
-all, also across regions. Facets are derived, never stored: a facet that belongs to one tetrahedron is exterior,
-one whose two tetrahedra differ in region is an interface.
+Contract: `points` are millimetres in LPS (x to the patient's left, y posterior, z superior). Every
+tetrahedron has positive volume and belongs to one region; two tetrahedra meet in a whole facet, edge or
+vertex or not at all, also across regions. Facets are derived, never stored: a facet that belongs to one
+tetrahedron is exterior, one whose two tetrahedra differ in region is an interface.
+
+On disk a mesh is one VTK XML file (.vtu): tetrahedra, cell data `region`, and as field data two JSON strings,
+`structures` (names by region value) and `report`. It opens in ParaView and 3D Slicer as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.errors import AnatomyError
+
+if TYPE_CHECKING:
+    from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
 
 # Local vertex triples of the four facets of a positive tetrahedron, wound so that the normal points outward;
 # facet i lies opposite vertex i.
@@ -76,7 +87,8 @@ class OrganMesh:
         bad = int((self.tet_volumes <= 0).sum())
         if bad:
             raise AnatomyError(
-                f"{bad} of {len(self.tets)} tetrahedra are flat or inverted; reverse two vertices of each or mesh anew."
+                f"{bad} of {len(self.tets)} tetrahedra are flat or inverted; reverse two vertices of each, "
+                "or mesh anew."
             )
 
     @cached_property
@@ -116,31 +128,103 @@ class OrganMesh:
     @cached_property
     def exterior(self) -> NDArray[np.int64]:
         """Triangles of the outer surface, shape (k, 3), wound so that normals point out of the tissue."""
-        return self._facets_between()[0]
+        return self._outer[0]
 
     @cached_property
     def exterior_tets(self) -> NDArray[np.int64]:
         """Tetrahedron behind each triangle of `exterior`, shape (k,)."""
-        return self._facets_between()[1]
+        return self._outer[1]
 
     def surface_of(self, structure: str) -> NDArray[np.int64]:
         """Triangles (k, 3) around a structure, normals out of it: its exterior and its interfaces."""
         inside = self.region == self.value_of(structure)
-        return _unpaired(self.tets[inside])[0]
+        return unpaired_facets(self.tets[inside])[0]
 
     def interface(self, first: str, second: str) -> NDArray[np.int64]:
         """Triangles (k, 3) between two structures, normals from `first` to `second`."""
-        a = self.surface_of(first)
-        keys_b = {tuple(row) for row in np.sort(self.surface_of(second), axis=1).tolist()}
-        keep = [tuple(row) in keys_b for row in np.sort(a, axis=1).tolist()]
-        return a[np.array(keep, dtype=bool)]
+        a, b = self.surface_of(first), self.surface_of(second)
+        ranked = np.sort(np.concatenate([a, b]), axis=1)
+        _, key, count = np.unique(ranked, axis=0, return_inverse=True, return_counts=True)
+        return a[count[key.reshape(-1)[: len(a)]] == 2]
 
-    def _facets_between(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return _unpaired(self.tets)
+    @cached_property
+    def _outer(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return unpaired_facets(self.tets)
+
+    def write(self, path: str | Path) -> None:
+        """Write the mesh as a VTK XML file; the file appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in .vtu; its folder must exist.
+
+        Raises
+        ------
+        AnatomyError
+            If the name does not end in .vtu, or the file cannot be written (no folder, no right, disk full).
+        """
+        from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridWriter
+
+        path = Path(path)
+        _check_suffix(path)
+        grid = _to_grid(self)
+        with _replacing(path) as temporary, _quiet():
+            writer = vtkXMLUnstructuredGridWriter()
+            writer.SetFileName(str(temporary))
+            writer.SetInputData(grid)
+            writer.SetDataModeToAppended()
+            writer.EncodeAppendedDataOff()
+            writer.SetCompressorTypeToZLib()
+            if not writer.Write() or writer.GetErrorCode():
+                raise AnatomyError(
+                    f"The mesh could not be written to '{path}'; check that the disk has room and "
+                    "the folder is yours."
+                )
+
+    @staticmethod
+    def read(path: str | Path) -> OrganMesh:
+        """Read a mesh written by `write`, or any .vtu of linear tetrahedra that carries the same data.
+
+        Raises
+        ------
+        AnatomyError
+            If the file is missing, is damaged, holds other cells than tetrahedra, lacks `region` or
+            `structures`, or is no valid mesh.
+        """
+        from vtkmodules.vtkIOXML import vtkXMLUnstructuredGridReader
+
+        path = Path(path)
+        _check_suffix(path)
+        if not path.is_file():
+            raise AnatomyError(f"There is no mesh file '{path}'; check the name.")
+        reader = vtkXMLUnstructuredGridReader()
+        reader.SetFileName(str(path))
+        with _quiet():
+            reader.Update()
+        if reader.GetErrorCode() or not reader.GetOutput().GetNumberOfCells():
+            raise AnatomyError(f"'{path}' is not a readable .vtu mesh (damaged or empty); write it anew.")
+        try:
+            return _from_grid(reader.GetOutput())
+        except AnatomyError as error:
+            raise AnatomyError(f"'{path}': {error}") from None
 
 
-def _unpaired(tets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Facets that belong to exactly one of the tetrahedra, and the row of that tetrahedron."""
+def unpaired_facets(tets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Facets of tetrahedra that belong to exactly one of them: their outer surface.
+
+    Parameters
+    ----------
+    tets : ndarray, shape (m, 4), int64
+        Positively oriented tetrahedra.
+
+    Returns
+    -------
+    facets : ndarray, shape (k, 3), int64
+        Triangles, normals outward, in the order of their tetrahedra.
+    behind : ndarray, shape (k,), int64
+        Row of the tetrahedron behind each.
+    """
     facets = tets[:, FACETS_OF_TET].reshape(-1, 3)
     order = np.lexsort(np.sort(facets, axis=1).T[::-1])
     ranked = np.sort(facets, axis=1)[order]
@@ -148,3 +232,94 @@ def _unpaired(tets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     same_as_last = np.r_[False, same_as_next[:-1]]
     alone = np.sort(order[~(same_as_next | same_as_last)])
     return facets[alone], alone // 4
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() != ".vtu":
+        raise AnatomyError(f"'{path}' is no name for a mesh file; it must end in .vtu.")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary sibling that takes the place of `path` when the block ends well, and vanishes otherwise."""
+    if not path.parent.is_dir():
+        raise AnatomyError(f"The folder '{path.parent}' does not exist; create it first.")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise AnatomyError(f"'{path}' could not be written: {error.strerror}.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep VTK from printing its own errors; ours say what to do."""
+    from vtkmodules.vtkCommonCore import vtkObject
+
+    before = vtkObject.GetGlobalWarningDisplay()
+    vtkObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    finally:
+        vtkObject.SetGlobalWarningDisplay(before)
+
+
+def _to_grid(mesh: OrganMesh) -> vtkUnstructuredGrid:
+    from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+    from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
+    from vtkmodules.vtkCommonDataModel import VTK_TETRA, vtkCellArray, vtkUnstructuredGrid
+
+    grid = vtkUnstructuredGrid()
+    points = vtkPoints()
+    points.SetData(numpy_to_vtk(mesh.points, deep=True))
+    grid.SetPoints(points)
+    cells = vtkCellArray()
+    offsets = np.arange(0, 4 * len(mesh.tets) + 1, 4, dtype=np.int64)
+    cells.SetData(
+        numpy_to_vtkIdTypeArray(offsets, deep=True), numpy_to_vtkIdTypeArray(mesh.tets.reshape(-1), deep=True)
+    )
+    grid.SetCells(VTK_TETRA, cells)
+    region = numpy_to_vtk(mesh.region, deep=True)
+    region.SetName("region")
+    grid.GetCellData().SetScalars(region)
+    for name, content in (("structures", mesh.structures), ("report", mesh.report)):
+        text = vtkStringArray()
+        text.SetName(name)
+        text.InsertNextValue(json.dumps(dict(content)))
+        grid.GetFieldData().AddArray(text)
+    return grid
+
+
+def _from_grid(grid: vtkUnstructuredGrid) -> OrganMesh:
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkCommonDataModel import VTK_TETRA
+
+    if not grid.IsHomogeneous() or grid.GetCellType(0) != VTK_TETRA:
+        raise AnatomyError("The file holds other cells than linear tetrahedra; convert it first.")
+    region = grid.GetCellData().GetArray("region")
+    if region is None:
+        raise AnatomyError("The file has no cell data 'region' that says what each tetrahedron belongs to.")
+    structures = {int(value): name for value, name in (_json_of(grid, "structures") or {}).items()}
+    if not structures:
+        raise AnatomyError("The file has no field data 'structures' that names the regions.")
+    return OrganMesh(
+        vtk_to_numpy(grid.GetPoints().GetData()),
+        vtk_to_numpy(grid.GetCells().GetConnectivityArray()).reshape(-1, 4),
+        vtk_to_numpy(region),
+        structures,
+        _json_of(grid, "report") or {},
+    )
+
+
+def _json_of(grid: vtkUnstructuredGrid, name: str) -> dict[str, Any] | None:
+    text = grid.GetFieldData().GetAbstractArray(name)
+    if text is None or not text.GetNumberOfValues():
+        return None
+    try:
+        content = json.loads(str(text.GetValue(0)))
+    except ValueError:
+        raise AnatomyError(f"The field data '{name}' is not JSON; write the mesh anew.") from None
+    return content if isinstance(content, dict) else None
