@@ -1,4 +1,4 @@
-"""Image files at the edge: read with one clear sentence on failure, written whole or not at all, grids compared.
+"""Image files: read with one clear sentence on failure, written whole or not at all; grids compared.
 
 Contract: an image inside organtwin is a three-dimensional scalar `SimpleITK.Image` whose origin, spacing and
 direction are LPS millimetres (ITK's own frame; NIfTI's RAS is turned on reading and writing). A grid is the
@@ -8,8 +8,10 @@ in the same order, and alike when they coincide whatever the order.
 
 from __future__ import annotations
 
+import gzip
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,10 +57,11 @@ def read_image(path: Path, what: str) -> sitk.Image:
         raise AnatomyError(f"{path} is a folder where one {what} file is needed")
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    with _quiet():
+    with quiet():
         try:
             reader.ReadImageInformation()
             _check_shape(reader, path, what)
+            _check_whole(reader, path, what)
             image = reader.Execute()
         except RuntimeError as error:
             raise AnatomyError(_reason(path, what, error)) from error
@@ -72,12 +75,43 @@ def _check_shape(reader: sitk.ImageFileReader, path: Path, what: str) -> None:
     size = reader.GetSize()
     if reader.GetNumberOfComponents() != 1:
         raise AnatomyError(
-            f"{path} has {reader.GetNumberOfComponents()} numbers a voxel (a colour picture or vectors); a {what} has one"
+            f"{path} has {reader.GetNumberOfComponents()} numbers a voxel (colour or vectors), not one"
         )
     if len(size) != 3:
         raise AnatomyError(
             f"{path} has {len(size)} dimensions ({_times(size)}); a {what} has three: split it first"
         )
+
+
+def _check_whole(reader: sitk.ImageFileReader, path: Path, what: str) -> None:
+    """Refuse a NIfTI file that was cut short: ITK would fill what is missing with zeros and say nothing."""
+    kind = file_type(path)
+    if kind not in (".nii", ".nii.gz"):
+        return
+    start = float(reader.GetMetaData("vox_offset"))
+    bits = int(reader.GetMetaData("bitpix"))
+    expected = int(start) + int(np.prod(reader.GetSize(), dtype=np.int64)) * bits // 8
+    found = path.stat().st_size if kind == ".nii" else _unpacked_bytes(path, expected)
+    if found < expected:
+        raise AnatomyError(
+            f"{path} is cut short: the {what} has {found:,} of {expected:,} bytes; copy the file again"
+        )
+
+
+def _unpacked_bytes(path: Path, expected: int) -> int:
+    """How many bytes a gzip file holds; its last four say so (RFC 1952), if it is whole and one member."""
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        if int.from_bytes(file.read(4), "little") == expected % 2**32:
+            return expected
+    total = 0
+    try:
+        with gzip.open(path) as packed:
+            while chunk := packed.read(1 << 20):
+                total += len(chunk)
+    except (EOFError, OSError, zlib.error):
+        pass
+    return total
 
 
 def _reason(path: Path, what: str, error: Exception) -> str:
@@ -90,7 +124,7 @@ def _reason(path: Path, what: str, error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """ITK prints warnings to the terminal; what matters is raised."""
     before = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -115,7 +149,7 @@ def write_image(image: sitk.Image, path: Path, what: str) -> None:
         raise AnatomyError(f"cannot write {path}: there is no folder {path.parent}")
     with whole_or_nothing(path, kind) as temporary:
         try:
-            with _quiet():
+            with quiet():
                 sitk.WriteImage(image, str(temporary), useCompression=True)
                 # ITK's writers do not all notice a full disk: read back and compare.
                 again = sitk.ReadImage(str(temporary))
