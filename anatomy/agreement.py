@@ -1,12 +1,13 @@
 """How well two masks agree: Dice's overlap and the distances between their surfaces, in millimetres.
 
 Theory: the Dice coefficient is 2|A∩B| / (|A|+|B|) (Dice 1945, Ecology 26:297). The surface of a mask is its
-voxels with a face neighbour outside it; what lies beyond the image counts as outside. Every surface voxel of
-one mask has a distance to the nearest surface voxel of the other, exact between voxel centres on an anisotropic
-grid (Euclidean distance transform, Maurer et al. 2003, IEEE PAMI 25:265). The average symmetric surface distance
-is the mean over both surfaces' distances together, the Hausdorff distance their largest, and the 95 % Hausdorff
-distance the larger of the two directed 95th percentiles (Heimann et al. 2009, IEEE TMI 28:1251; Huttenlocher et
-al. 1993, IEEE PAMI 15:850). Masks that differ by less than a voxel have distance 0.
+voxels with a face neighbour outside it; what lies beyond the image counts as outside. Every surface voxel
+of one mask has a distance to the nearest surface voxel of the other, exact between voxel centres on an
+anisotropic grid (Euclidean distance transform, Maurer et al. 2003, IEEE PAMI 25:265). The average symmetric
+surface distance is the mean over both surfaces' distances together, the Hausdorff distance their largest,
+and the 95 % Hausdorff distance the larger of the two directed 95th percentiles (Heimann et al. 2009, IEEE
+TMI 28:1251; Huttenlocher et al. 1993, IEEE PAMI 15:850). Masks that differ by less than a voxel have
+distance 0.
 """
 
 from __future__ import annotations
