@@ -1,0 +1,169 @@
+"""From a scan to a case: read, label, mesh, make the surfaces to show, write the folder.
+
+Two kinds of structures are told apart. Those wide enough for tetrahedra of the chosen edge become regions of the
+mechanical mesh. Vessel trees that run inside an organ are thinner than that: they are *carried*. Their voxels
+belong to the organ for the mechanics, and their surface is shown and moves with the tissue that it runs through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from anatomy.errors import AnatomyError
+from anatomy.labels import LabelMap
+from anatomy.meshing import mesh_labels
+from anatomy.progress import Progress, silent
+from anatomy.scan import Scan
+from anatomy.segmentation import segment
+from anatomy.structures import find
+from anatomy.surfaces import Surface, show_surface
+from twin.case import Case, check_free
+from twin.stages import Stages
+
+#: What is segmented and built where nothing else is asked for.
+LIVER_CASE = ("liver", "liver_tumour", "portal_vein", "hepatic_vein")
+
+#: Vessel trees inside an organ, and the organ whose tissue carries them.
+CARRIED_BY = {"portal_vein": "liver", "hepatic_vein": "liver", "liver_vessels": "liver"}
+
+#: Tetrahedra of a mesh made without a stated edge: as fine as the interactive tier holds on two cores.
+BUDGET_TETS = 20_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    structures : sequence of str, optional
+        Structures to build; `LIVER_CASE` (those that the label map has) if None.
+    edge_mm : float, optional
+        Edge of the tetrahedra inside the organs, mm; if None, chosen so that the mesh keeps to `BUDGET_TETS`.
+    title : str
+        What a person calls the case.
+    replace : bool
+        Whether a case of that name may be replaced.
+    """
+
+    structures: Sequence[str] | None = None
+    edge_mm: float | None = None
+    title: str = ""
+    replace: bool = False
+
+
+def build_case(
+    scan: str | Path,
+    case: str | Path,
+    *,
+    labels: str | Path | None = None,
+    choice: Choice | None = None,
+    progress: Progress = silent,
+) -> Case:
+    """Turn a scan into a case folder.
+
+    Parameters
+    ----------
+    scan : str or Path
+        DICOM folder, or NIfTI, NRRD or MHA file.
+    case : str or Path
+        The folder to make.
+    labels : str or Path, optional
+        A label map from another tool, in the same patient space; segmented here if None.
+    choice : Choice, optional
+        Structures, edge, title, and whether an old case may be replaced.
+    progress : Progress
+        Who watches.
+
+    Returns
+    -------
+    Case
+        The case as written.
+
+    Raises
+    ------
+    AnatomyError
+        If the scan, the label map or a structure cannot be used.
+    TwinError
+        If the case cannot be written.
+    """
+    choice = choice or Choice()
+    check_free(Path(case), replace=choice.replace)
+    wanted = None if choice.structures is None else [find(name).name for name in choice.structures]
+    stages = Stages(progress)
+    with stages.stage("read", "Reading the scan"):
+        image = Scan.read(scan)
+    with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
+        label_map = _label(image, labels, wanted, inner)
+    meshed, carried = _split(label_map)
+    with stages.stage("mesh", "Meshing") as inner:
+        budget = BUDGET_TETS if choice.edge_mm is None else None
+        organ = mesh_labels(meshed, edge_mm=choice.edge_mm or 6.0, budget_tets=budget, progress=inner)
+    with stages.stage("surfaces", "Making the surfaces to show") as inner:
+        surfaces = _surfaces(label_map, inner)
+    with stages.stage("write", "Writing the case"):
+        facts: dict[str, Any] = {
+            "source": {
+                "scan": Path(scan).name,
+                "labels": Path(labels).name if labels else None,
+                "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",
+            },
+            "carried": carried,
+            "confidence": {name: float(c) for name, c in getattr(label_map, "confidence", {}).items()},
+            "warnings": list(getattr(label_map, "warnings", [])),
+            "stages_s": stages.seconds,
+        }
+        return Case.create(
+            case,
+            scan=image,
+            labels=label_map,
+            organ=organ,
+            surfaces=surfaces,
+            title=choice.title,
+            facts=facts,
+            replace=choice.replace,
+        )
+
+
+def _label(scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress) -> LabelMap:
+    """The label map on the scan's grid, with the wanted structures only."""
+    if labels is None:
+        return segment(scan, wanted or list(LIVER_CASE), progress=progress)
+    label_map = LabelMap.read(labels).matched_to(scan)
+    if wanted is None:
+        wanted = [name for name in LIVER_CASE if name in label_map.structures]
+        if not wanted:
+            raise AnatomyError(
+                f"{labels} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
+                f"it has {', '.join(label_map.structures)}."
+            )
+    return label_map.select(wanted)
+
+
+def _split(labels: LabelMap) -> tuple[LabelMap, dict[str, str]]:
+    """Label map to mesh, and which structures are carried by which organ instead."""
+    names = labels.names
+    value_of = {name: value for value, name in names.items()}
+    carried = {name: organ for name, organ in CARRIED_BY.items() if name in value_of and organ in value_of}
+    if not carried:
+        return labels, {}
+    voxels = sitk.GetArrayFromImage(labels.image)
+    for name, organ in carried.items():
+        voxels[voxels == value_of[name]] = value_of[organ]
+    image = sitk.GetImageFromArray(voxels.astype(np.uint8))
+    image.CopyInformation(labels.image)
+    return LabelMap(image, {value: name for value, name in names.items() if name not in carried}), carried
+
+
+def _surfaces(labels: LabelMap, progress: Progress) -> dict[str, Surface]:
+    surfaces = {}
+    for done, name in enumerate(labels.names.values()):
+        surfaces[name] = show_surface(labels, name)
+        progress(name, (done + 1) / len(labels.names))
+    return surfaces
