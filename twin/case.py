@@ -159,7 +159,9 @@ class Case:
         """
         changed = [name for name, sha in self.facts["files"].items() if _sha256(self.path / name) != sha]
         if changed:
-            raise TwinError(f"{self.path}: {', '.join(changed)} changed since the case was made; build it anew.")
+            raise TwinError(
+                f"{self.path}: {', '.join(changed)} changed since the case was made; build it anew."
+            )
 
     # --- its parts --------------------------------------------------------------------------------------------
 
@@ -217,12 +219,22 @@ def check_free(path: Path, *, replace: bool) -> None:
     if not (path / "case.json").is_file():
         raise TwinError(f"{path} exists and is not a case; choose another name with -o.")
     if not replace:
-        raise TwinError(f"{path} is a case already; choose another name with -o, or --replace to make it anew.")
+        raise TwinError(
+            f"{path} is a case already; choose another name with -o, or --replace to make it anew."
+        )
 
 
 def software() -> dict[str, str]:
     """Versions that a result depends on, by package name."""
-    packages = ("organtwin", "SimpleITK", "vtk", "numpy", "dolfinx-solver-real", "fenics-dolfinx", "fenics-ufl")
+    packages = (
+        "organtwin",
+        "SimpleITK",
+        "vtk",
+        "numpy",
+        "dolfinx-solver-real",
+        "fenics-dolfinx",
+        "fenics-ufl",
+    )
     found = {}
     for package in packages:
         try:
@@ -242,7 +254,9 @@ def _scan_facts(scan: Scan) -> dict[str, Any]:
     }
 
 
-def _structure_facts(labels: LabelMap, organ: OrganMesh, surfaces: Mapping[str, Surface]) -> list[dict[str, Any]]:
+def _structure_facts(
+    labels: LabelMap, organ: OrganMesh, surfaces: Mapping[str, Surface]
+) -> list[dict[str, Any]]:
     """Per structure that is shown: its volume by voxels, and what of it is meshed."""
     voxels, meshed = labels.volumes_ml, organ.volumes_ml
     tets = {name: int((organ.region == value).sum()) for value, name in organ.structures.items()}

@@ -1,0 +1,276 @@
+"""The command `organtwin`.
+
+Every command does one thing from the floors below and prints what a person needs; `--json` writes the same for
+a pipeline. Floors are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from viewer.progress import TerminalProgress
+from viewer.refusals import refusals
+
+app = typer.Typer(
+    name="organtwin",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Turn a patient's scan into a twin of the organ that can be operated on beforehand.\n\n"
+    "For research use only; not a medical device.",
+    epilog="Start with [bold]organtwin demo[/bold].",
+)
+console = Console(highlight=False)
+
+CaseFolder = Annotated[Path, typer.Argument(metavar="CASE", help="Case folder.", show_default=False)]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Also write the rows as JSON.", show_default=False),
+]
+
+
+def main() -> None:
+    """Run the command; what `organtwin` starts."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from twin.case import software
+
+        for package, version in software().items():
+            console.print(f"{package} {version}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show versions and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before the command."""
+
+
+@app.command(epilog="Examples:\n\n  organtwin demo\n\n  organtwin demo --seed 7 -o seed-7 --headless")
+@refusals
+def demo(
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the scan, case and rehearsal.")
+    ] = Path("organtwin-demo"),
+    seed: Annotated[int, typer.Option(min=1, max=9999, help="Which synthetic patient.")] = 1,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Replay and report even where a window could open.")
+    ] = False,
+) -> None:
+    """The sample patient, from scan to open window.
+
+    Makes a synthetic CT as a DICOM series, builds the case from it, and opens the window; without a display it
+    replays the bundled rehearsal and writes pictures, a movie and the report.
+    """
+    from viewer.demo import run_demo
+
+    with TerminalProgress(console) as progress:
+        case = run_demo(out, seed, progress)
+    _tell_case(case)
+    if not headless and _has_display():
+        rehearse(case.path)
+        return
+    from sample_scans import bundled_rehearsal
+
+    replay(case.path, bundled_rehearsal("lift_liver_edge"), out / "rehearsal")
+
+
+@app.command(
+    epilog="Examples:\n\n  organtwin build CT/ -o anna\n\n"
+    "  organtwin build ct.nii.gz --labels labels.nii.gz --structures liver,kidney_right -o case --edge 8"
+)
+@refusals
+def build(
+    scan: Annotated[
+        Path,
+        typer.Argument(metavar="SCAN", help="DICOM folder, or NIfTI, NRRD or MHA file.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="CASE", help="Case folder to make.", show_default=False)
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Label map from another tool; segmented here if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    structures: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Structures to build, with commas between; default: liver, tumour and vessels.",
+            show_default=False,
+        ),
+    ] = None,
+    edge: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM",
+            help="Edge of the tetrahedra inside the organs, mm; default: as fine as rehearsal holds.",
+            show_default=False,
+        ),
+    ] = None,
+    title: Annotated[str, typer.Option(help="What to call the case.", show_default=False)] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a case of that name.")] = False,
+) -> None:
+    """Scan to case folder: read, segment (or take a label map), mesh."""
+    from anatomy.errors import AnatomyError
+    from twin.build import Choice, build_case
+
+    if edge is not None and not 1.0 <= edge <= 50.0:
+        raise AnatomyError(f"--edge is {edge:g} mm; give 1 to 50 mm.")
+    names = None if structures is None else [name.strip() for name in structures.split(",") if name.strip()]
+    if names == []:
+        raise AnatomyError(
+            "--structures names nothing; give names with commas between, such as liver,kidney_right."
+        )
+    choice = Choice(structures=names, edge_mm=edge, title=title, replace=replace)
+    with TerminalProgress(console) as progress:
+        case = build_case(scan, out, labels=labels, choice=choice, progress=progress)
+    _tell_case(case)
+
+
+@app.command(epilog="Example:\n\n  organtwin rehearse organtwin-demo/case")
+@refusals
+def rehearse(case: CaseFolder) -> None:
+    """Open the window on a case: grasp the tissue with the mouse and pull."""
+    from twin.case import Case
+    from viewer import show
+
+    show(Case.open(case))
+
+
+@app.command(epilog="Example:\n\n  organtwin replay organtwin-demo/case lift.json -o lift")
+@refusals
+def replay(
+    case: CaseFolder,
+    script: Annotated[
+        Path,
+        typer.Argument(metavar="SCRIPT", help="Rehearsal script: JSON, the action log.", show_default=False),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="DIR", help="Folder for what comes out.", show_default=False),
+    ],
+    movie: Annotated[bool, typer.Option(help="Write movie.mp4.")] = True,
+) -> None:
+    """Replay a rehearsal script without a window.
+
+    Writes metrics.json, pictures, movie.mp4 and report.html.
+    """
+    from twin.case import Case
+    from twin.rehearsal import Rehearsal
+    from viewer.headless import replay_case
+
+    opened, rehearsal = Case.open(case), Rehearsal.read(script)
+    with TerminalProgress(console) as progress:
+        metrics = replay_case(opened, rehearsal, out, movie=movie, progress=progress)
+    _tell_metrics(metrics)
+    console.print(f"Report, pictures and movie: [bold]{escape(str(out))}[/bold] (open report.html)")
+
+
+@app.command(epilog="Examples:\n\n  organtwin verify\n\n  organtwin verify --full --json rows.json")
+@refusals
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROBLEM]...", help="Single problems; default: all quick ones."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Also the problems that take longer.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Solve problems with known answers and show the errors; exit 1 if one is out of tolerance."""
+    from dataclasses import asdict
+
+    from solver.verification import verify as run
+
+    with TerminalProgress(console) as progress:
+        rows = [asdict(row) for row in run(names or None, full=full, progress=progress)]
+    _write_json(json_file, rows)
+    table = Table(
+        "problem", "quantity", "value", "reference", "tolerance", "", "source", title="Verification"
+    )
+    for row in rows:
+        mark = "[green]pass[/green]" if row["passed"] else "[red]FAIL[/red]"
+        numbers = (f"{row['value']:.8g}", f"{row['reference']:.8g}", f"{row['tolerance']:.1g}")
+        table.add_row(escape(row["problem"]), escape(row["quantity"]), *numbers, mark, escape(row["source"]))
+    console.print(table)
+    failed = sum(not row["passed"] for row in rows)
+    console.print(f"{len(rows) - failed} of {len(rows)} within tolerance.")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Examples:\n\n  organtwin bench\n\n  organtwin bench interactive --json rows.json")
+@refusals
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Single benchmarks; default: all.")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure speed and accuracy on this machine, beside named peers where there are any."""
+    from benchmarks import run_benchmarks
+
+    with TerminalProgress(console) as progress:
+        rows = run_benchmarks(names or None, progress=progress)
+    _write_json(json_file, rows)
+    table = Table("benchmark", "quantity", "value", "unit", "peer", "ratio", title="Benchmarks")
+    for row in rows:
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        value = f"{row['value']:.4g}"
+        table.add_row(row["benchmark"], row["quantity"], value, row["unit"], row["peer"] or "", ratio)
+    console.print(table)
+
+
+def _write_json(path: Path | None, rows: list[dict[str, Any]]) -> None:
+    if path is not None:
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def _has_display() -> bool:
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _tell_case(case: Any) -> None:
+    table = Table("structure", "volume (ml)", "mesh (ml)", "tetrahedra", title=escape(case.title))
+    for entry in case.facts["structures"]:
+        meshed = entry["mesh_volume_ml"]
+        shown = "shown in the tissue" if meshed is None else f"{meshed:.1f}"
+        tets = "" if meshed is None else f"{entry['tets']}"
+        table.add_row(entry["name"], f"{entry['volume_ml']:.1f}", shown, tets)
+    console.print(table)
+    for warning in case.facts["warnings"]:
+        console.print(f"[yellow]Note:[/yellow] {escape(warning)}")
+    console.print(f"Case: [bold]{escape(str(case.path))}[/bold]")
+
+
+def _tell_metrics(metrics: dict[str, Any]) -> None:
+    table = Table("metric", "value", title="Rehearsal")
+    for name, words, unit in (
+        ("peak_force_N", "peak force", "N"),
+        ("peak_displacement_mm", "peak displacement", "mm"),
+        ("reference_error_mm", "distance to the converged equilibrium, mean", "mm"),
+        ("median_frame_ms", "median frame", "ms"),
+        ("worst_frame_ms", "worst frame", "ms"),
+    ):
+        table.add_row(words, f"{metrics[name]:.3g} {unit}")
+    console.print(table)
