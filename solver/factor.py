@@ -1,12 +1,13 @@
 """Factor: a supernodal LDLᵀ factorisation made for many back-solves a second.
 
-Theory. Nodes are ordered by nested dissection (George 1973, SIAM J Numer Anal 10:345) with minimum vertex separators (König 1931) between
-geometric halves; each separator or leaf is one dense supernode, and the factor is built front by front (Duff &
-Reid 1983, ACM Trans Math Softw 9:302). Unknowns are of two kinds, those of a positive definite diagonal block and those of a negative definite
-one. Such a quasi-definite matrix (displacement and pressure of a mixed method, say) has an LDLᵀ factor with D = ±1
-under every symmetric permutation (Vanderbei 1995, SIAM J Optim 5:100), so no pivoting is needed and the ordering can
-be chosen for speed alone. The factor is kept in single precision, which halves the memory each back-solve has to
-read: it is meant as a preconditioner, not as a last word.
+Theory. Nodes are ordered by nested dissection (George 1973, SIAM J Numer Anal 10:345) with minimum vertex
+separators (König's theorem) between geometric halves; each separator or leaf is one dense supernode, and the factor
+is built front by front (Duff & Reid 1983, ACM Trans Math Softw 9:302). Unknowns are of two kinds, those of a
+positive definite diagonal block and those of a negative definite one. Such a quasi-definite matrix (displacement
+and pressure of a mixed method, say) has an LDLᵀ factor with D = ±1 under every symmetric permutation (Vanderbei
+1995, SIAM J Optim 5:100), so no pivoting is needed and the ordering can be chosen for speed alone. The factor is
+kept in single precision, which halves the memory each back-solve has to read: it is meant as a preconditioner, not
+as a last word.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class Factor:
     Parameters
     ----------
     pattern : scipy.sparse.csr_array, shape (N, N)
-        Symmetric pattern with the whole diagonal and sorted indices. `refill` takes its data array.
+        Upper triangle, with the whole diagonal, of the symmetric pattern. `refill` takes its data array.
     node : ndarray, shape (N,), int64
         Node each unknown belongs to, 0…n − 1; unknowns of one node are eliminated together.
     points : ndarray, shape (n, 3), float64
@@ -208,7 +209,7 @@ class Factor:
         Parameters
         ----------
         values : ndarray, shape (pattern.nnz,), float64
-            Entries in the order of the pattern; symmetric as a whole.
+            Entries of the upper triangle, in the order of the pattern.
 
         Raises
         ------
@@ -252,7 +253,8 @@ class Factor:
 def _node_graph(pattern: sparse.csr_array, node: Ints, count: int) -> sparse.csr_array:
     """Adjacency of nodes whose unknowns meet in the matrix."""
     row = np.repeat(node, np.diff(pattern.indptr))
-    pairs = np.unique(row * count + node[pattern.indices])
+    column = node[pattern.indices]
+    pairs = np.unique(np.concatenate([row * count + column, column * count + row]))
     ones = np.ones(len(pairs), dtype=np.int8)
     return sparse.csr_array((ones, (pairs // count, pairs % count)), shape=(count, count))
 
@@ -299,10 +301,9 @@ def _entry_places(pattern: sparse.csr_array, fronts: _Fronts) -> tuple[Ints, Int
     place[fronts.order] = np.arange(count)
     supernodes = len(fronts.positive)
     owner = np.repeat(np.arange(supernodes), np.diff(fronts.starts))
-    low = place[np.repeat(np.arange(count), np.diff(pattern.indptr))]
-    high = place[pattern.indices]
-    entry = np.flatnonzero(high >= low)
-    entry = entry[np.argsort(owner[low[entry]], kind="stable")]
+    row, column = place[np.repeat(np.arange(count), np.diff(pattern.indptr))], place[pattern.indices]
+    low, high = np.minimum(row, column), np.maximum(row, column)
+    entry = np.argsort(owner[low], kind="stable")
     low, high = low[entry], high[entry]
     home = owner[low]
     # Rows are ascending within a front, so (front, place) keys are ascending over all of them.

@@ -1,0 +1,448 @@
+"""Averaged: the live discretisation, its energy, forces and tangent, in loops over cells without Python.
+
+Linear tetrahedra with nodal-averaged dilatation (`solver.averaging` has the theory): cell by cell the isochoric
+energy of the tissue's own law and the unaveraged share of its volumetric energy, vertex by vertex the averaged
+rest, on the outer surface capsule and supports, and gravity. It is the energy of
+`Equilibrium(body, element="P1-averaged")`, term by term, in the OrganMesh order of vertices.
+
+The averaged volumetric stiffness couples second neighbours. `Averaged.tangent` therefore keeps the pressures p as
+unknowns: [[A, Bᵀ], [B, −C]] with C = V/((1 − β) K), whose elimination of p gives exactly the averaged stiffness
+A + Bᵀ C⁻¹ B while every entry joins first neighbours only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from solver.averaging import STABILISATION
+from solver.body import Body
+from solver.errors import SolverError
+from solver.kernels import Kernel, call_kernel, law_kernel, membrane_kernel
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+FAST = {"contract", "reassoc", "nsz"}  # not nnan: values that are not finite must stay visible
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Cells that share a kernel: tissue of one law, or capsule seen from the cells behind it."""
+
+    kernel: Kernel
+    cells: Ints
+    weights: Array  # volume of tissue, mm³, or area of capsule, mm²
+    parameters: Array
+    tissue: bool
+
+
+class Averaged:
+    """Energy of a body on nodal-averaged linear tetrahedra.
+
+    Parameters
+    ----------
+    body : Body
+
+    Attributes
+    ----------
+    pattern : scipy.sparse.csr_array, shape (3 n + q, 3 n + q)
+        Upper triangle of the tangent: displacements (x, y, z of vertex 0, …), then one pressure for each average.
+    node : ndarray, shape (3 n + q,), int64
+        Vertex each unknown belongs to.
+
+    Raises
+    ------
+    SolverError
+        If a tissue's law carries its own change of volume.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        organ = body.organ
+        self.tets = organ.tets
+        self.points = body.reference_points
+        edges = np.moveaxis(self.points[organ.tets[:, 1:]] - self.points[organ.tets[:, :1]], 1, 2)
+        self.volumes = np.linalg.det(edges) / 6.0
+        self.inverse = np.linalg.inv(edges).reshape(-1, 9)
+        self._averages()
+        self._groups = [*self._tissue_points(), *self._capsule_points()]
+        self._load = self._gravity()
+        self.refresh_supports()
+        self._number()
+        self._work = _Work.of(len(organ.tets), len(self._average_volume))
+
+    @property
+    def vertices(self) -> int:
+        """Number of vertices n."""
+        return len(self.points)
+
+    # ------------------------------------------------------------------ what the body is made of
+
+    def _structure_table(self, values: Mapping[str, float]) -> Array:
+        """Per-tetrahedron value from one number a structure."""
+        table = np.zeros(256)
+        for label, name in self.body.organ.structures.items():
+            table[label] = values.get(name, 0.0)
+        return table[self.body.organ.region]
+
+    def _averages(self) -> None:
+        """One average a vertex and tissue of equal bulk modulus, as in `solver.averaging`."""
+        for name, tissue in self.body.tissues.items():
+            if tissue.compressibility is None or tissue.compressibility.measure != "linear":
+                raise SolverError(
+                    f"The live tier needs the volumetric energy K/2 (J − 1)², which the tissue of '{name}' does "
+                    "not have; give it another tissue or use Equilibrium."
+                )
+        bulk = {n: t.compressibility.bulk_kPa for n, t in self.body.tissues.items() if t.compressibility}
+        self._bulk = self._structure_table(bulk)
+        moduli, tissue_number = np.unique(self._bulk, return_inverse=True)
+        pair = self.tets * len(moduli) + tissue_number[:, None]
+        keys, average = np.unique(pair, return_inverse=True)
+        self.average = average.reshape(-1, 4).astype(np.int64)
+        self._average_vertex = keys // len(moduli)
+        self._average_volume = np.bincount(average.ravel(), np.repeat(self.volumes / 4, 4))
+        self._average_stiffness = (1 - STABILISATION) * moduli[keys % len(moduli)]
+
+    def _tissue_points(self) -> list[_Points]:
+        tissues = self.body.tissues
+        laws = sorted({type(t.law) for t in tissues.values()}, key=lambda law: law.__name__)
+        found = []
+        for law in laws:
+            mine = {name: t for name, t in tissues.items() if type(t.law) is law}
+            names = tuple(next(iter(mine.values())).law.parameters)
+            values = [n for n, s in self.body.organ.structures.items() if s in mine]
+            cells = np.flatnonzero(np.isin(self.body.organ.region, values))
+            columns = [
+                self._structure_table({s: t.law.parameters[p] for s, t in mine.items()}) for p in names
+            ]
+            parameters = np.stack([*columns, self._bulk], axis=1)[cells]
+            kernel = law_kernel(law, names, STABILISATION)
+            found.append(_Points(kernel, cells, self.volumes[cells], np.ascontiguousarray(parameters), True))
+        return found
+
+    def _capsule_points(self) -> list[_Points]:
+        organ = self.body.organ
+        stiffness = self._structure_table(
+            {n: t.capsule.stiffness_kPa_mm for n, t in self.body.tissues.items() if t.capsule is not None}
+        )[organ.exterior_tets]
+        covered = np.flatnonzero(stiffness > 0)
+        if not len(covered):
+            return []
+        normal, area = self._normals_areas(organ.exterior[covered])
+        parameters = np.ascontiguousarray(np.column_stack([normal, stiffness[covered]]))
+        return [_Points(membrane_kernel(), organ.exterior_tets[covered], area, parameters, False)]
+
+    def _normals_areas(self, facets: Ints) -> tuple[Array, Array]:
+        a, b, c = (self.points[facets[:, i]] for i in range(3))
+        cross = np.cross(b - a, c - a)
+        twice = np.linalg.norm(cross, axis=1)
+        return cross / twice[:, None], twice / 2
+
+    def _gravity(self) -> Array:
+        """Weight at the vertices, mN, shape (n, 3)."""
+        density = self._structure_table({n: t.density_kg_mm3 for n, t in self.body.tissues.items()})
+        mass = np.bincount(
+            self.tets.ravel(), np.repeat(density * self.volumes / 4, 4), minlength=self.vertices
+        )
+        return mass[:, None] * self.body.gravity_mm_s2
+
+    def refresh_supports(self) -> None:
+        """Read the attachments of the body anew, after one was divided."""
+        rows, columns, blocks = [], [], []
+        for held in self.body.attachments:
+            if held.released:
+                continue
+            normal, area = self._normals_areas(held.facets)
+            across = np.eye(3) - normal[:, :, None] * normal[:, None, :]
+            stiffness = held.normal_kPa_mm * (np.eye(3) - across) + held.tangential_kPa_mm * across
+            for i in range(3):
+                for j in range(3):
+                    rows.append(held.facets[:, i])
+                    columns.append(held.facets[:, j])
+                    blocks.append(stiffness * (area / (6.0 if i == j else 12.0))[:, None, None])
+        n = 3 * self.vertices
+        if not rows:
+            self._supports = sparse.csr_array((n, n))
+            return
+        row = 3 * np.concatenate(rows)[:, None, None] + np.arange(3)[None, :, None]
+        column = 3 * np.concatenate(columns)[:, None, None] + np.arange(3)[None, None, :]
+        data = np.concatenate(blocks)
+        row, column = np.broadcast_to(row, data.shape), np.broadcast_to(column, data.shape)
+        self._supports = sparse.csr_array((data.ravel(), (row.ravel(), column.ravel())), shape=(n, n))
+
+    # ------------------------------------------------------------------ energy and forces
+
+    def evaluate(self, displacement: Array, floor: float) -> tuple[float, Array, float]:
+        """Energy and its gradient.
+
+        Parameters
+        ----------
+        displacement : ndarray, shape (n, 3), float64
+            From the stress-free shape, mm.
+        floor : float
+            Smallest volume ratio J a cell may have.
+
+        Returns
+        -------
+        energy : float
+            µJ; infinite where a cell is below the floor.
+        gradient : ndarray, shape (n, 3), float64
+            Internal minus external forces, mN; not filled where the energy is infinite.
+        minimum_jacobian : float
+        """
+        work = self._work
+        gradient = np.empty_like(displacement)
+        smallest = _deform(
+            displacement, self.tets, self.inverse, self.volumes, self.average, work.F, work.J, work.dilated
+        )
+        if not smallest > floor:
+            return np.inf, gradient, smallest
+        held = self._supports @ displacement.ravel()
+        gradient[:] = held.reshape(-1, 3) - self._load
+        energy = 0.5 * float(held @ displacement.ravel()) - float(np.vdot(self._load, displacement))
+        energy += _average_pressure(
+            work.dilated, self._average_volume, self._average_stiffness, work.pressure
+        )
+        for group in self._groups:
+            energy += _forces(
+                group.kernel.stress, group.cells, group.weights, group.parameters, group.tissue,
+                work.F, self.inverse, self.tets, self.average, work.pressure, gradient,
+            )  # fmt: skip
+        return (energy if np.isfinite(energy) else np.inf), gradient, smallest
+
+    # ------------------------------------------------------------------ tangent
+
+    def _number(self) -> None:
+        """Numbers of the unknowns, the tangent's pattern, and where each cell's entries go in it."""
+        n, q = 3 * self.vertices, len(self._average_vertex)
+        self.node = np.concatenate([np.repeat(np.arange(self.vertices), 3), self._average_vertex])
+        self.negative = np.arange(n + q) >= n
+        unknown = np.concatenate(
+            [(3 * self.tets[:, :, None] + np.arange(3)).reshape(-1, 12), n + self.average], axis=1
+        )
+        upper = np.array([(i, j) for i in range(12) for j in range(i, 16)])
+        row, column = unknown[:, upper[:, 0]], unknown[:, upper[:, 1]]
+        keys = np.minimum(row, column) * (n + q) + np.maximum(row, column)
+        held = sparse.triu(self._supports).tocoo()
+        held_keys = held.row.astype(np.int64) * (n + q) + held.col
+        diagonal = np.arange(n, n + q) * (n + q + 1)
+        listed = np.unique(np.concatenate([keys.ravel(), held_keys, diagonal]))
+        self._cell_entry = np.searchsorted(listed, keys).astype(np.int32)
+        self._diagonal_entry = np.searchsorted(listed, diagonal)
+        self._keys = listed
+        indptr = np.searchsorted(listed, np.arange(n + q + 1) * (n + q))
+        ones = np.ones(len(listed), dtype=np.int8)
+        self.pattern = sparse.csr_array((ones, listed % (n + q), indptr), shape=(n + q, n + q))
+
+    def tangent(self, displacement: Array) -> Array:
+        """Values of the tangent at a displacement, in the order of `pattern`.
+
+        Parameters
+        ----------
+        displacement : ndarray, shape (n, 3), float64
+            From the stress-free shape, mm.
+
+        Returns
+        -------
+        ndarray, shape (pattern.nnz,), float64
+        """
+        work = _Work.of(len(self.tets), len(self._average_volume))
+        _deform(
+            displacement, self.tets, self.inverse, self.volumes, self.average, work.F, work.J, work.dilated
+        )
+        _average_pressure(work.dilated, self._average_volume, self._average_stiffness, work.pressure)
+        values = np.zeros(self.pattern.nnz)
+        for group in self._groups:
+            _tangent(
+                group.kernel.tangent, group.cells, group.weights, group.parameters, group.tissue,
+                work.F, self.inverse, self.average, work.pressure, self.tets, self._cell_entry, values,
+            )  # fmt: skip
+        held = sparse.triu(self._supports).tocoo()
+        size = self.pattern.shape[0]
+        np.add.at(values, np.searchsorted(self._keys, held.row.astype(np.int64) * size + held.col), held.data)
+        values[self._diagonal_entry] -= self._average_volume / self._average_stiffness
+        return values
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Arrays of one evaluation."""
+
+    F: Array
+    J: Array
+    dilated: Array
+    pressure: Array
+
+    @staticmethod
+    def of(cells: int, averages: int) -> _Work:
+        return _Work(np.empty((cells, 9)), np.empty(cells), np.empty(averages), np.empty(averages))
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST)
+def _deform(u, tets, inverse, volumes, average, F, J, dilated):  # type: ignore[no-untyped-def]
+    """Deformation gradients, volume ratios, and the current volume of each average; returns the smallest J."""
+    dilated[:] = 0.0
+    smallest = np.inf
+    for e in range(len(tets)):
+        a, b, c, d = tets[e]
+        D = inverse[e]
+        for i in range(3):
+            x, y, z = u[b, i] - u[a, i], u[c, i] - u[a, i], u[d, i] - u[a, i]
+            for j in range(3):
+                F[e, 3 * i + j] = x * D[j] + y * D[3 + j] + z * D[6 + j]
+            F[e, 4 * i] += 1.0
+        f = F[e]
+        J[e] = (
+            f[0] * (f[4] * f[8] - f[5] * f[7])
+            - f[1] * (f[3] * f[8] - f[5] * f[6])
+            + f[2] * (f[3] * f[7] - f[4] * f[6])
+        )
+        # Written so that a value that is not finite ends as the smallest.
+        if not J[e] >= smallest:
+            smallest = J[e]
+        share = volumes[e] * J[e] / 4
+        for i in range(4):
+            dilated[average[e, i]] += share
+    return smallest
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST)
+def _average_pressure(dilated, volume, stiffness, pressure):  # type: ignore[no-untyped-def]
+    """Pressure of each average from its current volume; returns the averaged volumetric energy."""
+    energy = 0.0
+    for i in range(len(volume)):
+        strain = dilated[i] / volume[i] - 1.0
+        pressure[i] = stiffness[i] * strain
+        energy += 0.5 * pressure[i] * strain * volume[i]
+    return energy
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _cofactor(f, cof):  # type: ignore[no-untyped-def]
+    cof[0], cof[1], cof[2] = f[4] * f[8] - f[5] * f[7], f[5] * f[6] - f[3] * f[8], f[3] * f[7] - f[4] * f[6]
+    cof[3], cof[4], cof[5] = f[2] * f[7] - f[1] * f[8], f[0] * f[8] - f[2] * f[6], f[1] * f[6] - f[0] * f[7]
+    cof[6], cof[7], cof[8] = f[1] * f[5] - f[2] * f[4], f[2] * f[3] - f[0] * f[5], f[0] * f[4] - f[1] * f[3]
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST)
+def _forces(  # type: ignore[no-untyped-def]
+    kernel, cells, weights, parameters, tissue, F, inverse, tets, average, pressure, gradient
+):  # fmt: skip
+    """Add the forces of a group of cells; returns its energy."""
+    result, constants, nothing = np.empty(10), np.empty(9 + parameters.shape[1]), np.zeros(12)
+    cof = np.empty(9)
+    energy = 0.0
+    for k in range(len(cells)):
+        e = cells[k]
+        result[:] = 0.0
+        constants[:9] = F[e]
+        constants[9:] = parameters[k]
+        call_kernel(kernel, result.ctypes.data, constants.ctypes.data, nothing.ctypes.data)
+        energy += weights[k] * result[0]
+        if tissue:
+            mean = 0.25 * (
+                pressure[average[e, 0]]
+                + pressure[average[e, 1]]
+                + pressure[average[e, 2]]
+                + pressure[average[e, 3]]
+            )
+            _cofactor(F[e], cof)
+            for i in range(9):
+                result[1 + i] += mean * cof[i]
+        D = inverse[e]
+        for i in range(3):
+            total = 0.0
+            for v in range(3):
+                force = 0.0
+                for j in range(3):
+                    force += result[1 + 3 * i + j] * D[3 * v + j]
+                force *= weights[k]
+                gradient[tets[e, v + 1], i] += force
+                total += force
+            gradient[tets[e, 0], i] -= total
+    return energy
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST)
+def _tangent(  # type: ignore[no-untyped-def]
+    kernel, cells, weights, parameters, tissue, F, inverse, average, pressure, tets, entry, values
+):  # fmt: skip
+    """Add the tangent of a group of cells, upper triangle in the order of its 12 displacements and 4 pressures."""
+    second, constants, nothing = np.empty(81), np.empty(9 + parameters.shape[1]), np.zeros(12)
+    gradient, half = np.empty((4, 3)), np.empty((9, 12))
+    local, cof = np.empty((12, 16)), np.empty(9)
+    for k in range(len(cells)):
+        e = cells[k]
+        second[:] = 0.0
+        constants[:9] = F[e]
+        constants[9:] = parameters[k]
+        call_kernel(kernel, second.ctypes.data, constants.ctypes.data, nothing.ctypes.data)
+        gradient[1:] = inverse[e].reshape(3, 3)
+        for j in range(3):
+            gradient[0, j] = -(gradient[1, j] + gradient[2, j] + gradient[3, j])
+        _project(second, gradient, weights[k], half, local)
+        local[:, 12:] = 0.0
+        if tissue:
+            mean = 0.0
+            for i in range(4):
+                mean += 0.25 * pressure[average[e, i]]
+            _cofactor(F[e], cof)
+            _add_pressure(F[e], cof, gradient, weights[k], mean, local)
+        at = 0
+        for i in range(12):
+            for j in range(i, 16):
+                # A row and column swapped by the numbering fall on the same entry of the upper triangle.
+                values[entry[e, at]] += local[i, j]
+                at += 1
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST)
+def _project(second, gradient, weight, half, local):  # type: ignore[no-untyped-def]
+    """Displacement block of a cell from the 9 × 9 second derivative."""
+    for i in range(9):
+        for b in range(4):
+            for m in range(3):
+                half[i, 3 * b + m] = (
+                    second[9 * i + 3 * m] * gradient[b, 0]
+                    + second[9 * i + 3 * m + 1] * gradient[b, 1]
+                    + second[9 * i + 3 * m + 2] * gradient[b, 2]
+                )
+    for a in range(4):
+        for i in range(3):
+            for column in range(12):
+                local[3 * a + i, column] = weight * (
+                    gradient[a, 0] * half[3 * i, column]
+                    + gradient[a, 1] * half[3 * i + 1, column]
+                    + gradient[a, 2] * half[3 * i + 2, column]
+                )
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST)
+def _add_pressure(f, cof, gradient, weight, mean, local):  # type: ignore[no-untyped-def]
+    """Coupling to the four pressures, V/4 cof F ∇N, and the geometric stiffness of their mean."""
+    for a in range(4):
+        for i in range(3):
+            coupling = 0.0
+            for j in range(3):
+                coupling += 0.25 * weight * cof[3 * i + j] * gradient[a, j]
+            local[3 * a + i, 12:] = coupling
+        for b in range(4):
+            g, h = gradient[a], gradient[b]
+            x, y, z = g[1] * h[2] - g[2] * h[1], g[2] * h[0] - g[0] * h[2], g[0] * h[1] - g[1] * h[0]
+            # ∂cof F_ij/∂F_kl = ε_ikm ε_jln F_mn, so the block is ε_ikm w_m with w = F (∇N_a × ∇N_b).
+            w0, w1, w2 = (
+                weight * mean * (f[0] * x + f[1] * y + f[2] * z),
+                weight * mean * (f[3] * x + f[4] * y + f[5] * z),
+                weight * mean * (f[6] * x + f[7] * y + f[8] * z),
+            )
+            local[3 * a, 3 * b + 1] += w2
+            local[3 * a, 3 * b + 2] -= w1
+            local[3 * a + 1, 3 * b] -= w2
+            local[3 * a + 1, 3 * b + 2] += w0
+            local[3 * a + 2, 3 * b] += w1
+            local[3 * a + 2, 3 * b + 1] -= w0
