@@ -43,6 +43,13 @@ need_packages() { # WHY PACKAGES...
 runs() {
   "$1" -c 'import sys, venv, ensurepip, ctypes, ssl, sqlite3; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1
 }
+# Debian 12 has no Python 3.12 of its own; uv fetches one. It lives in a folder of its own, touching nothing else.
+private_uv() {
+  home=${XDG_CACHE_HOME:-$HOME/.cache}/organtwin/uv
+  [ -x "$home/bin/uv" ] ||
+    { python3 -m venv "$home" && "$home/bin/python" -m pip install -q --disable-pip-version-check uv; } >/dev/null 2>&1
+  [ -x "$home/bin/uv" ] && echo "$home/bin/uv"
+}
 find_python() {
   for candidate in python3.12 python3.13 python3.14 python3 python; do
     path=$(command -v "$candidate" 2>/dev/null) && runs "$path" && { echo "$path"; return; }
@@ -52,11 +59,10 @@ find_python() {
       [ -x "$path" ] && runs "$path" && { echo "$path"; return; }
     done
   done
-  if command -v uv >/dev/null 2>&1; then
-    path=$(uv python find --no-project '>=3.12' 2>/dev/null) && runs "$path" && { echo "$path"; return; }
-    say "fetching Python 3.12 with uv"
-    uv python install -q 3.12 >&2 && path=$(uv python find --no-project 3.12) && runs "$path" && echo "$path"
-  fi
+  uv=$(command -v uv 2>/dev/null) || uv=$(private_uv) || return 0
+  path=$("$uv" python find --no-project '>=3.12' 2>/dev/null) && runs "$path" && { echo "$path"; return; }
+  say "fetching Python 3.12 with uv"
+  "$uv" python install -q 3.12 >&2 && path=$("$uv" python find --no-project 3.12) && runs "$path" && echo "$path"
 }
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then
