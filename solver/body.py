@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Volumetric = Literal["exact", "mixed", "averaged"]
 
-CAPSULE_ID = 1000
+CAPSULE_ID, PATCH_ID = 1000, 2000
 
 
 class Body:
@@ -56,6 +56,8 @@ class Body:
         Acceleration in LPS mm/s²; the default is that of a patient lying on the back. Zeros switch it off.
     reference_points : ndarray, shape (n, 3), optional
         Stress-free vertex positions; default the scanned ones.
+    patches : mapping of str to ndarray, shape (k, 3), optional
+        Exterior triangles, by vertices, on which loads may act (`solver.loads`).
 
     Attributes
     ----------
@@ -84,8 +86,10 @@ class Body:
         attachments: Sequence[Attachment] | None = None,
         gravity_mm_s2: ArrayLike = (0.0, 9810.0, 0.0),
         reference_points: Array | None = None,
+        patches: Mapping[str, Index] | None = None,
     ) -> None:
         self.organ = organ
+        self.patches = dict(patches or {})
         self.gravity_mm_s2 = _vector(gravity_mm_s2)
         self.tissues = _complete(organ, tissues)
         self.attachments = tuple(from_anatomy(organ) if attachments is None else attachments)
@@ -101,6 +105,12 @@ class Body:
         self._build_measures()
         if attachments is None:
             self.check_supported()
+
+    def on_reference(self, reference_points: Array) -> Body:
+        """The same body on another stress-free shape, shape (n, 3), mm, OrganMesh order."""
+        return Body(
+            self.organ, self.tissues, self.attachments, self.gravity_mm_s2, reference_points, self.patches
+        )
 
     # ------------------------------------------------------------------ mesh and the maps both ways
 
@@ -187,6 +197,7 @@ class Body:
         self._capsules = self._find_capsules()
         facets = [(i, a.facets, a.name) for i, a in enumerate(self.attachments)]
         facets += [(CAPSULE_ID + i, triangles, "capsule") for i, (_, triangles) in enumerate(self._capsules)]
+        facets += [(PATCH_ID + i, triangles, name) for i, (name, triangles) in enumerate(self.patches.items())]
         self.ds = ufl.Measure("ds", domain=self.mesh, subdomain_data=self._facet_domains(facets))
         cells = [(i, self._cells_of(names)) for i, (_, names, _) in enumerate(self._groups)]
         self.dx = ufl.Measure("dx", domain=self.mesh, subdomain_data=cells)
@@ -222,7 +233,7 @@ class Body:
             outside = int((keys[order][at] != wanted).sum())
             if outside:
                 raise SolverError(
-                    f"{outside} facets of the attachment '{name}' are not on the outer surface of the organ; "
+                    f"{outside} facets of the patch '{name}' are not on the outer surface of the organ; "
                     "choose them from OrganMesh.exterior."
                 )
             found = np.sort(exterior[order[at]]).astype(np.int32)
@@ -255,6 +266,12 @@ class Body:
             self._set_stiffness(i, attachments[i])
         self.attachments = tuple(attachments)
 
+    def patch(self, name: str) -> ufl.Measure:
+        """Measure of the reference area of a named patch."""
+        if name not in self.patches:
+            raise SolverError(f"The body has no patch '{name}'; it has {', '.join(self.patches) or 'none'}.")
+        return self.ds(PATCH_ID + list(self.patches).index(name))
+
     @cached_property
     def components(self) -> Index:
         """Number of the connected piece of each vertex, OrganMesh order, shape (n,)."""
@@ -263,13 +280,15 @@ class Body:
         graph = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n))
         return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
-    def check_supported(self, held: ArrayLike = ()) -> None:
+    def check_supported(self, held: ArrayLike = (), components: ArrayLike | None = None) -> None:
         """Refuse a body of which a piece could move rigidly without resistance.
 
         Parameters
         ----------
         held : array-like of int
-            Vertices whose displacement is prescribed, OrganMesh order.
+            Vertices whose displacement is prescribed, OrganMesh order, shape (k,).
+        components : array-like of bool, shape (k, 3), optional
+            Which of their components are; default all.
 
         Raises
         ------
@@ -277,8 +296,9 @@ class Body:
             Names the piece, by the structures in it, and its free rigid-body mode.
         """
         held = np.asarray(held, dtype=np.int64)
+        holds = np.ones((len(held), 3)) if components is None else np.asarray(components, dtype=np.float64)
         for piece in range(int(self.components.max()) + 1):
-            free = self._free_mode(piece, held)
+            free = self._free_mode(piece, held, holds)
             if free:
                 region = self.organ.region[self.components[self.organ.tets[:, 0]] == piece]
                 names = ", ".join(self.organ.structures[int(v)] for v in np.unique(region))
@@ -287,7 +307,7 @@ class Body:
                     "attach it, or hold some of its vertices."
                 )
 
-    def _free_mode(self, piece: int, held: Index) -> str:
+    def _free_mode(self, piece: int, held: Index, holds: Array) -> str:
         """Name of a rigid-body mode of a piece that nothing resists, or an empty string."""
         points = self.reference_points
         mine = self.components == piece
@@ -310,8 +330,8 @@ class Body:
                     "f,fj,fk->jk", twice / 6 * (a.normal_kPa_mm - a.tangential_kPa_mm), along, along
                 )
                 stiffness += both + only
-        inside = held[mine[held]]
-        modes = _rigid_modes((points[inside] - centre) / size)
+        inside = mine[held]
+        modes = holds[inside][:, :, None] * _rigid_modes((points[held[inside]] - centre) / size)
         stiffness += max(1.0, float(np.trace(stiffness))) * np.einsum("fij,fik->jk", modes, modes)
         values, vectors = np.linalg.eigh(stiffness)
         if values[0] > 1e-9 * max(values[-1], 1e-300):
@@ -320,7 +340,9 @@ class Body:
 
     # ------------------------------------------------------------------ energy
 
-    def energy(self, u: Any, pressure: Any = None, volumetric: Volumetric = "exact") -> ufl.Form:
+    def energy(
+        self, u: Any, pressure: Any = None, volumetric: Volumetric = "exact", degree: int | None = None
+    ) -> ufl.Form:
         """Potential energy of a displacement, in µJ, as a UFL form.
 
         Parameters
@@ -333,11 +355,18 @@ class Body:
             How the change of volume is counted: U(J) at every point; the perturbed Lagrangian p g − p²/2K; or
             only the unaveraged share of U(J) that stabilises nodal averaging, the averaged rest being added
             by `averaging` (its power is ∫ p₀ J dX with the cell-wise p₀ of `NodalAveraging.pressure`).
+        degree : int, optional
+            Degree of polynomials the quadrature is exact for; the default suits linear tetrahedra.
         """
-        return self.stored_energy(u, pressure, volumetric) + self.support_energy(u) - self.gravity_work(u)
+        stored = self.stored_energy(u, pressure, volumetric, degree)
+        return stored + self.support_energy(u) - self.gravity_work(u)
 
-    def stored_energy(self, u: Any, pressure: Any = None, volumetric: Volumetric = "exact") -> ufl.Form:
+    def stored_energy(
+        self, u: Any, pressure: Any = None, volumetric: Volumetric = "exact", degree: int | None = None
+    ) -> ufl.Form:
         """Energy stored in the tissues and capsules; arguments as in `energy`."""
+        metadata = {} if degree is None else {"quadrature_degree": degree}
+        dx, ds = self.dx(metadata=metadata), self.ds(metadata=metadata)
         F = ufl.Identity(3) + ufl.grad(u)
         J = ufl.det(F)
         total: Any = 0
@@ -354,11 +383,11 @@ class Body:
                     f"{type(tissue.law).__name__} of '{tissue.name}' carries its own change of volume; "
                     "use element 'P2'."
                 )
-            total += density * (self.dx if len(self._groups) == 1 else self.dx(index))
+            total += density * (dx if len(self._groups) == 1 else dx(index))
         normal = ufl.FacetNormal(self.mesh)
         for index, (capsule, _) in enumerate(self._capsules):
             stiffness = fem.Constant(self.mesh, capsule.stiffness_kPa_mm)
-            total += capsule.energy(F, normal, stiffness) * self.ds(CAPSULE_ID + index)
+            total += capsule.energy(F, normal, stiffness) * ds(CAPSULE_ID + index)
         return total
 
     def support_energy(self, u: Any) -> ufl.Form | int:
@@ -387,6 +416,11 @@ class Body:
             )
         tets = self.dof_of_vertex[self.organ.tets[self.tet_of_cell]]
         return NodalAveraging(tets, self.rest_volumes, self.bulk.x.array)
+
+    @cached_property
+    def mass_kg(self) -> float:
+        """Mass of the body, kg."""
+        return float(self.rest_volumes @ self.density.x.array)
 
     @cached_property
     def cell_dofs(self) -> Index:

@@ -1,0 +1,368 @@
+"""The reference tier: static equilibrium by load stepping and Newton's method, every step checked.
+
+The load (gravity, surface loads, moved vertices) is put on in steps. Each step starts from the secant through the
+last two equilibria, or from one linear solve that carries the moved vertices along, and is brought to equilibrium
+by Newton's method with backtracking. A step counts only if Newton converged, every value is finite and J stays
+above 0.3 at every quadrature point: a residual can vanish on a branch where the tissue is turned inside out. A
+step that fails is taken back and halved; when halving does not help the solve is refused, saying where and why,
+and nothing of it is kept (Bonet & Wood 2008, ch. 9; Wriggers 2008, ch. 5).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from anatomy.progress import Progress, silent
+from solver.body import Body
+from solver.elements import Element, ElementName, make_element
+from solver.errors import SolverError
+from solver.linear import Factor
+from solver.loads import Load
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+MINIMUM_JACOBIAN = 0.3
+RELATIVE_RESIDUAL = 1e-9
+NEWTON_ITERATIONS = 20
+SMALLEST_STEP = 1.0 / 512
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A converged equilibrium.
+
+    Parameters
+    ----------
+    displacement : ndarray, shape (n, 3), float64
+        Of the organ's vertices from the scanned shape, mm.
+    from_reference : ndarray, shape (n, 3), float64
+        The same from the stress-free shape.
+    pressure_kPa : ndarray, shape (n,) or None
+        Volumetric stress at the vertices, positive in expansion; None for displacement elements.
+    held : ndarray, shape (k,), int64
+        Vertices whose displacement was prescribed.
+    reaction_mN : ndarray, shape (k, 3), float64
+        Force that holds each of them.
+    minimum_jacobian : float
+        Smallest volume ratio at any quadrature point.
+    strain_energy_uJ : float
+        Energy stored in tissues and capsules.
+    residual : float
+        Out-of-balance force relative to the forces in play.
+    iterations, steps : int
+        Newton iterations and load steps.
+    seconds : float
+        Wall time.
+    unknowns : int
+        Size of the system.
+    """
+
+    displacement: Array
+    from_reference: Array
+    pressure_kPa: Array | None
+    held: Index
+    reaction_mN: Array
+    minimum_jacobian: float
+    strain_energy_uJ: float
+    residual: float
+    iterations: int
+    steps: int
+    seconds: float
+    unknowns: int
+
+
+class _Failed(Exception):
+    """A load step that did not reach equilibrium: why, and the part of it that seems in reach."""
+
+    def __init__(self, why: str, reach: float = 0.5) -> None:
+        super().__init__(why)
+        self.reach = reach
+
+
+class Equilibrium:
+    """Static equilibrium of a body.
+
+    Parameters
+    ----------
+    body : Body
+    element : {"P2-P1", "P2", "P1", "P1-averaged"}
+        See `solver.elements`. "P1-averaged" gives the exact equilibrium of the live tier's own discretisation.
+    loads : sequence of Load
+        Surface loads on patches of the body.
+
+    Raises
+    ------
+    SolverError
+        If the element does not suit a tissue.
+    """
+
+    def __init__(self, body: Body, element: ElementName = "P2-P1", loads: Sequence[Load] = ()) -> None:
+        self.body = body
+        self.element: Element = make_element(body, element, loads)
+
+    def solve(
+        self,
+        prescribed: tuple[ArrayLike, ArrayLike] | None = None,
+        gravity: bool = True,
+        steps: int = 1,
+        start: State | None = None,
+        progress: Progress = silent,
+    ) -> State:
+        """Bring the body to equilibrium.
+
+        Parameters
+        ----------
+        prescribed : (vertices, displacements), optional
+            Vertex indices, shape (k,), OrganMesh order, and their displacement from the scanned shape, mm, shape
+            (k, 3); NaN leaves a component free. Midpoints of element edges between two such vertices follow.
+        gravity : bool
+            False switches the body's gravity off.
+        steps : int
+            Load steps to begin with; more are taken where they are needed.
+        start : State, optional
+            Equilibrium of the same body to start from; default the stress-free shape, or the scanned shape
+            where the body knows its stress-free one.
+        progress : Progress
+
+        Returns
+        -------
+        State
+
+        Raises
+        ------
+        SolverError
+            If a piece of the body is not held, the input is malformed, or no equilibrium was reached; the
+            message names where and why. The body is unchanged.
+        """
+        began = time.perf_counter()
+        vertices, target = self._checked(prescribed)
+        self.body.check_supported(vertices, np.isfinite(target))
+        path = _Path(self, vertices, target, gravity, start)
+        x, iterations, taken = path.follow(steps, progress)
+        state = self._state(path, x, iterations, taken, time.perf_counter() - began)
+        progress("equilibrium", 1.0)
+        return state
+
+    def _checked(self, prescribed: tuple[ArrayLike, ArrayLike] | None) -> tuple[Index, Array]:
+        if prescribed is None:
+            return np.empty(0, dtype=np.int64), np.empty((0, 3))
+        vertices = np.atleast_1d(np.asarray(prescribed[0], dtype=np.int64))
+        target = np.asarray(prescribed[1], dtype=np.float64)
+        target = np.broadcast_to(target, (len(vertices), 3)).copy()
+        count = len(self.body.organ.points)
+        if len(vertices) and (vertices.min() < 0 or vertices.max() >= count):
+            raise SolverError(f"A prescribed vertex is outside 0…{count - 1}.")
+        if len(np.unique(vertices)) != len(vertices):
+            raise SolverError("A vertex is prescribed twice; give each vertex one displacement.")
+        if np.isinf(target).any():
+            raise SolverError("A prescribed displacement is infinite; give millimetres.")
+        return vertices, target
+
+    def _state(self, path: _Path, x: Array, iterations: int, steps: int, seconds: float) -> State:
+        element = self.element
+        residual = element.residual(x)
+        nodes = element.interpolation.T @ residual[element.displacements]
+        from_reference = element.at_vertices(x)
+        return State(
+            displacement=from_reference - self.body.scanned_displacement,
+            from_reference=from_reference,
+            pressure_kPa=element.pressure(x),
+            held=path.vertices,
+            reaction_mN=np.where(np.isfinite(path.target), nodes[path.vertices], 0.0),
+            minimum_jacobian=float(element.jacobians(x).min()),
+            strain_energy_uJ=element.strain_energy(x),
+            residual=path.relative(residual),
+            iterations=iterations,
+            steps=steps,
+            seconds=seconds,
+            unknowns=element.unknowns,
+        )
+
+
+class _Path:
+    """One solve: the load between a start and its target, and the steps along it."""
+
+    def __init__(
+        self, solver: Equilibrium, vertices: Index, target: Array, gravity: bool, start: State | None
+    ) -> None:
+        self.element, self.body = solver.element, solver.body
+        self.vertices, self.target = vertices, target
+        known = bool(np.any(self.body.scanned_displacement))
+        origin = self.body.scanned_displacement if start is None else start.from_reference
+        self.x0 = self.element.from_vertices(origin)
+        self._grow_loads = start is None and not known
+        self.gravity = self.body.gravity_mm_s2 if gravity else np.zeros(3)
+        self._fix(vertices, target)
+        self.forces = 1e-300
+        self.iterations = 0
+
+    def _fix(self, vertices: Index, target: Array) -> None:
+        """Prescribed unknowns, where they start and where they end."""
+        element, n = self.element, len(self.body.organ.points)
+        wanted = np.full((n, 3), np.nan)
+        wanted[vertices] = target + self.body.scanned_displacement[vertices]
+        known = element.interpolation @ np.isfinite(wanted) > 0.999
+        values = element.interpolation @ np.nan_to_num(wanted)
+        self.fixed = element.displacements[known]
+        order = np.argsort(self.fixed)
+        self.fixed = self.fixed[order]
+        self.final = values[known][order]
+        self.free = np.setdiff1d(np.arange(element.unknowns), self.fixed)
+
+    def load(self, share: float) -> None:
+        """Put on this share of the load."""
+        part = share if self._grow_loads else 1.0
+        self.body.gravity.value[:] = self.gravity * part
+        self.element.share.value[()] = part
+
+    def held_at(self, share: float) -> Array:
+        """Values of the prescribed unknowns at this share of the load."""
+        begin = self.x0[self.fixed]
+        return begin + share * (self.final - begin)
+
+    # ------------------------------------------------------------------ stepping
+
+    def follow(self, steps: int, progress: Progress) -> tuple[Array, int, int]:
+        """Equilibrium under the whole load, Newton iterations and steps taken."""
+        share, step, x, last, taken = 0.0, 1.0 / max(1, steps), self.x0, None, 0
+        try:
+            while share < 1.0:
+                step = min(step, 1.0 - share)
+                # A remainder of rounding is no step of its own.
+                upto = 1.0 if 1.0 - share - step < 1e-9 else share + step
+                try:
+                    y, spent = self._step(x, last, share, upto)
+                except _Failed as failure:
+                    step *= min(0.5, max(0.05, failure.reach))
+                    if step < SMALLEST_STEP:
+                        raise SolverError(
+                            f"No equilibrium beyond {share:.1%} of the load: {failure}; "
+                            "pull less far, spread the load over a larger patch, or refine the mesh there."
+                        ) from failure
+                    continue
+                last, x, share, taken = (x, share), y, upto, taken + 1
+                step *= 2.0 if spent <= 6 else 1.0 if spent <= 10 else 0.5
+                progress("equilibrium", 0.99 * share)
+        finally:
+            self.body.gravity.value[:] = self.body.gravity_mm_s2
+        return x, self.iterations, taken
+
+    def _step(self, x: Array, last: tuple[Array, float] | None, share: float, upto: float) -> tuple[Array, int]:
+        """Equilibrium at `upto` of the load from that at `share`, and its iterations."""
+        self.load(upto)
+        if last is None:
+            return self._newton(x.copy(), self.held_at(upto) - x[self.fixed])
+        before, at = last
+        guess = x + (x - before) * (upto - share) / (share - at)
+        guess[self.fixed] = self.held_at(upto)
+        if self.element.jacobians(guess).min() < MINIMUM_JACOBIAN:
+            return self._newton(x.copy(), self.held_at(upto) - x[self.fixed])
+        return self._newton(guess, np.zeros(len(self.fixed)))
+
+    def _newton(self, x: Array, move: Array) -> tuple[Array, int]:
+        """Newton's method from x; `move` is what the prescribed unknowns still lack."""
+        residual = self.element.residual(x)
+        if not np.any(move):
+            self.forces = max(self.forces, self.merit(residual))
+        for iteration in range(1, NEWTON_ITERATIONS + 1):
+            self.iterations += 1
+            change = self._direction(x, residual, move)
+            x, residual = self._backtrack(x, change, residual, moved=bool(np.any(move)))
+            move = np.zeros_like(move)
+            if self.relative(residual) < RELATIVE_RESIDUAL:
+                self._guard(x)
+                return x, iteration
+        raise _Failed(
+            f"Newton's method did not converge in {NEWTON_ITERATIONS} iterations "
+            f"(residual {self.relative(residual):.1e}, {self._where_force(residual)})"
+        )
+
+    def _direction(self, x: Array, residual: Array, move: Array) -> Array:
+        tangent = self.element.tangent(x)
+        extra = tangent.shape[0] - len(residual)
+        inside = np.concatenate([self.free, len(residual) + np.arange(extra)])
+        rows = tangent[inside]
+        load = np.concatenate([-residual[self.free], np.zeros(extra)])
+        if np.any(move):
+            load -= rows[:, self.fixed] @ move
+        try:
+            factor = Factor(rows[:, inside], self.element.symmetric)
+        except ArithmeticError as error:
+            raise _Failed(str(error)) from error
+        change = np.zeros_like(x)
+        change[self.free] = factor.solve(load)[: len(self.free)]
+        factor.destroy()
+        change[self.fixed] = move
+        if not np.isfinite(change).all():
+            raise _Failed("the tangent is singular")
+        return change
+
+    def _backtrack(self, x: Array, change: Array, residual: Array, moved: bool) -> tuple[Array, Array]:
+        """Longest of the steps 1, ½, ¼ … along `change` that keeps the tissue unfolded and lowers the residual.
+
+        A step that carries moved vertices along must be taken whole, and may raise the residual.
+        """
+        before = self.merit(residual)
+        length = 1.0
+        while length > 1e-3:
+            y = x + length * change
+            if self.element.jacobians(y).min() > 0.05:
+                new = self.element.residual(y)
+                if np.isfinite(new).all() and (moved or self.merit(new) <= (1 - 1e-4 * length) * before):
+                    return y, new
+                if np.isfinite(new).all() and self.relative(new) < RELATIVE_RESIDUAL:
+                    return y, new
+            if moved:
+                break
+            length /= 2
+        jacobians = self.element.jacobians(x + (1.0 if moved else length) * change)
+        raise _Failed(f"the tissue folds ({self._where_jacobian(jacobians)})", self._reach(x, change))
+
+    def _reach(self, x: Array, change: Array) -> float:
+        """Part of a change that leaves J above one half everywhere."""
+        part = 0.5
+        while part > 0.05 and self.element.jacobians(x + part * change).min() < 0.5:
+            part *= 0.7
+        return part
+
+    # ------------------------------------------------------------------ measures
+
+    def merit(self, residual: Array) -> float:
+        """Size of the out-of-balance force."""
+        return float(np.linalg.norm(residual[self.free]))
+
+    def relative(self, residual: Array) -> float:
+        """Out-of-balance force against the largest force that any solve of this path has met."""
+        size = float(np.linalg.norm(residual[self.fixed])) + float(np.linalg.norm(self._weight()))
+        self.forces = max(self.forces, size)
+        return self.merit(residual) / self.forces
+
+    def _weight(self) -> Array:
+        return self.body.gravity.value * self.body.mass_kg
+
+    def _guard(self, x: Array) -> None:
+        if not np.isfinite(x).all():
+            raise _Failed("the displacement is not finite")
+        jacobians = self.element.jacobians(x)
+        if jacobians.min() <= MINIMUM_JACOBIAN:
+            raise _Failed(f"the tissue is crushed ({self._where_jacobian(jacobians)})")
+
+    def _where_jacobian(self, jacobians: Array) -> str:
+        worst = int(np.argmin(jacobians))
+        organ, tet = self.body.organ, self.body.tet_of_cell[worst]
+        at = organ.points[organ.tets[tet]].mean(axis=0)
+        name = organ.structures[int(organ.region[tet])]
+        return f"J = {jacobians[worst]:.2f} in {name} at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"
+
+    def _where_force(self, residual: Array) -> str:
+        clean = residual.copy()
+        clean[self.fixed] = 0.0
+        forces = self.element.interpolation.T @ clean[self.element.displacements]
+        at = self.body.organ.points[int(np.argmax(np.linalg.norm(forces, axis=1)))]
+        return f"largest at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"

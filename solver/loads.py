@@ -1,0 +1,69 @@
+"""Loads on the surface: dead tractions and pressures that follow the tissue.
+
+A traction acts per reference area and keeps its direction: its work is ∫ t·u dA. A pressure pushes against the
+deformed surface; by Nanson's formula its virtual work is −∫ p J F⁻ᵀN·δu dA (Holzapfel 2000, § 8.3). Units: kPa.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solver.backend import fem, ufl
+from solver.body import Body
+from solver.errors import SolverError
+
+
+@dataclass(frozen=True)
+class Traction:
+    """A dead traction on a patch of the body.
+
+    Parameters
+    ----------
+    patch : str
+        A name of `Body.patches`.
+    traction_kPa : tuple of float
+        Force per reference area, LPS.
+    """
+
+    patch: str
+    traction_kPa: tuple[float, float, float]
+    conservative = True
+
+    def virtual_work(self, body: Body, u: Any, v: Any, share: fem.Constant) -> ufl.Form:
+        """Virtual work of the load, scaled by `share`, at displacement u in direction v."""
+        traction = fem.Constant(body.mesh, np.asarray(self.traction_kPa, dtype=np.float64))
+        return share * ufl.inner(traction, v) * body.patch(self.patch)
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """A pressure on a patch of the body that follows its deformation.
+
+    Parameters
+    ----------
+    patch : str
+        A name of `Body.patches`.
+    pressure_kPa : float
+        Positive pushes into the tissue.
+    """
+
+    patch: str
+    pressure_kPa: float
+    conservative = False
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.pressure_kPa):
+            raise SolverError(f"The pressure on '{self.patch}' is {self.pressure_kPa} kPa; give a finite number.")
+
+    def virtual_work(self, body: Body, u: Any, v: Any, share: fem.Constant) -> ufl.Form:
+        """Virtual work of the load, scaled by `share`, at displacement u in direction v."""
+        F = ufl.Identity(3) + ufl.grad(u)
+        pressure = fem.Constant(body.mesh, float(self.pressure_kPa))
+        normal = ufl.FacetNormal(body.mesh)
+        return -share * pressure * ufl.inner(ufl.det(F) * ufl.inv(F).T * normal, v) * body.patch(self.patch)
+
+
+Load = Traction | Pressure

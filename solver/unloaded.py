@@ -1,0 +1,103 @@
+"""The stress-free shape of an organ that the scan shows under gravity.
+
+Wanted are reference points X such that X + u(X) is the scanned shape, u(X) being the equilibrium under gravity of
+the body whose stress-free shape is X. The inverse fixed point of Sellier (2011, J Mech Phys Solids 59:1364) moves
+X by the misfit, X ← X − (X + u(X) − x_scan); it needs nothing but forward solves and contracts as long as the sag
+is moderate. Anderson's acceleration over the last misfits (Walker & Ni 2011, SIAM J Numer Anal 49:1715) takes it
+through the large sag of an organ on soft attachments.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomy.progress import Progress, silent
+from solver.body import Body, tet_volumes
+from solver.elements import ElementName
+from solver.equilibrium import Equilibrium
+from solver.errors import SolverError
+
+Array = NDArray[np.float64]
+
+MEMORY = 4
+
+
+def unload(
+    body: Body,
+    element: ElementName = "P1-averaged",
+    tolerance_mm: float = 0.01,
+    iterations: int = 30,
+    progress: Progress = silent,
+) -> Body:
+    """The same body on its stress-free shape.
+
+    Parameters
+    ----------
+    body : Body
+        Its organ is the shape under gravity; its stress-free shape is the first guess.
+    element : {"P1-averaged", "P1", "P2", "P2-P1"}
+        Element of the forward solves.
+    tolerance_mm : float
+        Largest distance of any vertex between the scanned shape and the reloaded one.
+    iterations : int
+        Forward solves at most.
+    progress : Progress
+
+    Returns
+    -------
+    Body
+        With `reference_points` the stress-free shape and `scanned_displacement` leading to the scan. Without
+        gravity the body itself.
+
+    Raises
+    ------
+    SolverError
+        If the body is not held, the fixed point does not settle, or a step of it folds the mesh.
+    """
+    if not np.any(body.gravity_mm_s2):
+        return body
+    points, shapes, misfits, state = body.reference_points, [], [], None
+    for count in range(1, iterations + 1):
+        trial = body if points is body.reference_points else body.on_reference(points)
+        equilibrium = Equilibrium(trial, element)
+        state = equilibrium.solve() if state is None else equilibrium.solve(start=state)
+        misfit = trial.reference_points + state.from_reference - body.organ.points
+        distance = float(np.linalg.norm(misfit, axis=1).max())
+        progress("stress-free shape", min(0.99, count / iterations))
+        if distance < tolerance_mm:
+            return trial
+        shapes, misfits = [*shapes, points][-MEMORY:], [*misfits, misfit][-MEMORY:]
+        points = _unfolded(body, points, _next(shapes, misfits))
+    raise SolverError(
+        f"The stress-free shape did not settle in {iterations} solves (the reloaded organ is {distance:.2g} mm "
+        "off the scan); stiffen the attachments, or switch gravity off."
+    )
+
+
+def _next(shapes: list[Array], misfits: list[Array]) -> Array:
+    """Anderson's mix of the last shapes: the combination of least misfit, moved by that misfit."""
+    if len(shapes) == 1:
+        return shapes[0] - misfits[0]
+    last = misfits[-1].ravel()
+    change = np.stack([last - m.ravel() for m in misfits[:-1]], axis=1)
+    weight = np.linalg.lstsq(change, last, rcond=1e-8)[0]
+    shape, misfit = shapes[-1].copy(), misfits[-1].copy()
+    for w, s, m in zip(weight, shapes[:-1], misfits[:-1], strict=True):
+        shape -= w * (shapes[-1] - s)
+        misfit -= w * (misfits[-1] - m)
+    return shape - misfit
+
+
+def _unfolded(body: Body, old: Array, new: Array) -> Array:
+    """`new`, or as much of the way to it as leaves every tetrahedron a tenth of its volume."""
+    before = tet_volumes(old, body.organ.tets)
+    part = 1.0
+    while part > 1 / 64:
+        points = old + part * (new - old)
+        if (tet_volumes(points, body.organ.tets) > 0.1 * before).all():
+            return points
+        part /= 2
+    raise SolverError(
+        "The stress-free shape folds the mesh; stiffen the attachments, refine the mesh, or switch gravity off."
+    )
