@@ -274,3 +274,7 @@ def _tell_metrics(metrics: dict[str, Any]) -> None:
     ):
         table.add_row(words, f"{metrics[name]:.3g} {unit}")
     console.print(table)
+
+
+if __name__ == "__main__":
+    main()
