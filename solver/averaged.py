@@ -54,6 +54,8 @@ class Averaged:
         Upper triangle of the tangent: displacements (x, y, z of vertex 0, …), then one pressure for each average.
     node : ndarray, shape (3 n + q,), int64
         Vertex each unknown belongs to.
+    weight : ndarray, shape (n, 3), float64
+        Weight of the tissue at the vertices, mN.
 
     Raises
     ------
@@ -71,7 +73,7 @@ class Averaged:
         self.inverse = np.linalg.inv(edges).reshape(-1, 9)
         self._averages()
         self._groups = [*self._tissue_points(), *self._capsule_points()]
-        self._load = self._gravity()
+        self.weight = self._gravity()
         self.refresh_supports()
         self._number()
         self._work = _Work.of(len(organ.tets), len(self._average_volume))
@@ -203,8 +205,8 @@ class Averaged:
         if not smallest > floor:
             return np.inf, gradient, smallest
         held = self._supports @ displacement.ravel()
-        gradient[:] = held.reshape(-1, 3) - self._load
-        energy = 0.5 * float(held @ displacement.ravel()) - float(np.vdot(self._load, displacement))
+        gradient[:] = held.reshape(-1, 3) - self.weight
+        energy = 0.5 * float(held @ displacement.ravel()) - float(np.vdot(self.weight, displacement))
         energy += _average_pressure(
             work.dilated, self._average_volume, self._average_stiffness, work.pressure
         )

@@ -12,6 +12,7 @@ as a last word.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numba
@@ -164,12 +165,12 @@ def _reach(graph: sparse.csr_array, order: Ints, starts: Ints, parent: Ints) -> 
 
 
 class Factor:
-    """LDLᵀ factor of a quasi-definite sparse matrix of fixed pattern; refilled as its values change.
+    """LDLᵀ factor of a quasi-definite sparse matrix of fixed pattern; `refilled` as its values change.
 
     Parameters
     ----------
     pattern : scipy.sparse.csr_array, shape (N, N)
-        Upper triangle, with the whole diagonal, of the symmetric pattern. `refill` takes its data array.
+        Upper triangle, with the whole diagonal, of the symmetric pattern. `refilled` takes its data array.
     node : ndarray, shape (N,), int64
         Node each unknown belongs to, 0…n − 1; unknowns of one node are eliminated together.
     points : ndarray, shape (n, 3), float64
@@ -199,12 +200,17 @@ class Factor:
         self._widest = int((wide + tall).max())
 
     @property
+    def order(self) -> Ints:
+        """Unknown at each place of the elimination, shape (N,)."""
+        return self._fronts.order
+
+    @property
     def megabytes(self) -> float:
         """Memory one back-solve reads in each of its two sweeps, in units of 10⁶ bytes."""
         return float(self._panel_starts[-1] * 4 / 1e6)
 
-    def refill(self, values: NDArray[np.float64]) -> None:
-        """Factor new values; the old factor stays in use until this returns.
+    def refilled(self, values: NDArray[np.float64]) -> Factor:
+        """Factor of the same pattern with new values; this one stays as it is.
 
         Parameters
         ----------
@@ -214,7 +220,7 @@ class Factor:
         Raises
         ------
         SolverError
-            If the matrix is not quasi-definite; the old factor is kept.
+            If the matrix is not quasi-definite.
         """
         panels = np.empty(int(self._panel_starts[-1]), dtype=np.float32)
         fronts = self._fronts
@@ -225,7 +231,9 @@ class Factor:
             )  # fmt: skip
         except np.linalg.LinAlgError as error:
             raise SolverError("The tangent stiffness is not definite: the tissue buckles here.") from error
-        self._panels = panels
+        filled = copy.copy(self)
+        filled._panels = panels
+        return filled
 
     def solve(self, right: NDArray[np.float64]) -> NDArray[np.float64]:
         """Back-solve for one or several right-hand sides.

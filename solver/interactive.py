@@ -1,0 +1,580 @@
+"""Interactive: tissue that answers in the hand, on the same energy the reference tier minimises.
+
+Every frame improves one state of the true hyperelastic body on nodal-averaged linear tetrahedra
+(`solver.averaged`). A tool that moves carries its patch by the lifted answer of the factored tangent; then
+quasi-Newton steps (limited-memory BFGS on the factored tangent; Liu, Bouaziz & Kavan 2017, ACM Trans Graph 36:23)
+lower the energy, each taken only if the energy falls and no tetrahedron is squeezed below a floor. When steps stop
+paying, the tangent has aged and is factored anew, beside the frames when they have a time budget. Held still, the
+state converges to the equilibrium of its own discretisation, `Equilibrium(body, element="P1-averaged")`; the length
+of the next full step estimates, on every frame, how far it still is.
+
+With a number of iterations a step depends on nothing but the state before it, so a rehearsal replays to the same
+numbers; with a time budget it returns the best state when time is up and goes on from there at the next call.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from anatomy.progress import Progress, silent
+from solver.averaged import Averaged
+from solver.body import Body
+from solver.curvature import Curvature
+from solver.errors import SolverError
+from solver.factor import Factor
+from solver.frame import Frame, Progressing
+from solver.patch import Patch, find_patch
+from solver.response import Response
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+CONVERGED_MM = 0.01
+# No iterate has a tetrahedron below this share of its volume. Lower than the 0.3 the reference tier asks of a
+# solution, so that a coarse mesh beside a small grasper does not lock the hand; every frame reports its value.
+FLOOR_JACOBIAN = 0.1
+# Iterations stop here: a fifth of what counts as converged.
+IDLE_MM = 0.2 * CONVERGED_MM
+# A tool's patch is carried at most this far between two iterations, so that the tangent still describes the way.
+ADVANCE_MM = 5.0
+LONGEST_STEP_MM = 10.0
+# An iteration that leaves more than this share of the distance pays badly; after two of them the tangent is old.
+POOR_CONTRACTION = 0.4
+ARMIJO = 1e-4
+# An organ's extent in mm; outside, the coordinates are metres, voxels or a whole body.
+SMALLEST_EXTENT_MM, LARGEST_EXTENT_MM = 5.0, 1000.0
+# A newton on one vertex must move it this far, or no hand could.
+SMALLEST_ANSWER_MM_PER_N = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What `Interactive.restore` needs to go back."""
+
+    displacement: Array
+    patches: dict[str, Patch]
+    time_s: float
+
+
+class Interactive:
+    """A body that can be held and pulled at frame rate.
+
+    Parameters
+    ----------
+    body : Body
+        Its scanned shape is where the tissue starts, at rest under gravity.
+    progress : Progress
+
+    Attributes
+    ----------
+    body : Body
+    time_s : float
+        Time of the rehearsal: what `step` was told has passed.
+
+    Raises
+    ------
+    SolverError
+        If a piece of the body is held by nothing, its size cannot be that of an organ in millimetres, or nothing
+        a hand could do would move it.
+    """
+
+    def __init__(self, body: Body, progress: Progress = silent) -> None:
+        _check_extent(body)
+        body.check_supported()
+        self.body = body
+        progress("compiling the tissue's law", 0.0)
+        self._averaged = averaged = Averaged(body)
+        progress("ordering the unknowns", 0.3)
+        self._u = body.scanned_displacement.copy()
+        empty = Factor(averaged.pattern, averaged.node, averaged.points, averaged.negative)
+        progress("factoring the stiffness", 0.5)
+        self._factor = empty.refilled(averaged.tangent(self._u))
+        self._factored_at = self._u.copy()
+        self._patches: dict[str, Patch] = {}
+        self._load: Array | None = None
+        self._curvature = Curvature()
+        self._worker: ThreadPoolExecutor | None = None
+        self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
+        self.time_s = 0.0
+        self._cost_s = 0.0
+        self._take_hold()
+        _check_answer(body, self._response)
+        progress("coming to rest", 0.7)
+        self.settle(IDLE_MM)
+        self._rest = self.snapshot()
+        progress("ready", 1.0)
+
+    # ------------------------------------------------------------------ tools
+
+    @property
+    def tools(self) -> dict[str, Array]:
+        """Position of every tool that holds tissue, mm, LPS."""
+        return {name: patch.position_mm for name, patch in self._patches.items() if patch.holding}
+
+    @property
+    def positions(self) -> Array:
+        """Where the vertices are now, shape (n, 3), float64, mm, LPS."""
+        return self.body.reference_points + self._u
+
+    def held_by(self, tool: str) -> Ints:
+        """Vertices a tool holds, OrganMesh order."""
+        return self._held_patch(tool).vertices
+
+    def grasp(self, tool: str, point_mm: ArrayLike, radius_mm: float = 8.0) -> None:
+        """Take hold of the tissue around a point of the present shape.
+
+        Parameters
+        ----------
+        tool : str
+            Name of the tool.
+        point_mm : array-like, shape (3,)
+            LPS millimetres.
+        radius_mm : float
+            Every vertex within it is held.
+
+        Raises
+        ------
+        SolverError
+            If there is nothing to grasp, or the tool already holds something.
+        """
+        if tool in self.tools:
+            raise SolverError(f"The tool '{tool}' already holds tissue; release it first.")
+        if not (np.isfinite(radius_mm) and radius_mm > 0):
+            raise SolverError(f"The grasp radius is {radius_mm:g} mm; it must be positive.")
+        self._patches.pop(tool, None)
+        point = _vector(point_mm, "The point to grasp")
+        taken = np.concatenate(
+            [np.zeros(0, dtype=np.int64), *(p.vertices for p in self._patches.values() if p.holding)]
+        )
+        patch = find_patch(self.body.organ, self.positions, point, float(radius_mm), taken, self._u)
+        self._patches[tool] = patch
+        self._take_hold()
+
+    def move(self, tool: str, position_mm: ArrayLike) -> None:
+        """Bring a tool to a position; what it holds follows rigidly in the next steps.
+
+        Parameters
+        ----------
+        tool : str
+        position_mm : array-like, shape (3,)
+            LPS millimetres, of the point at which it took hold.
+        """
+        patch = self._held_patch(tool)
+        moved = _vector(position_mm, "The tool's position") - patch.point_mm
+        patch.pending_mm = patch.pending_mm + moved - patch.moved_mm
+        patch.moved_mm = moved
+
+    def loosen(self, tool: str, share: float) -> None:
+        """Let go by degrees: from the first call on the patch is free and only a share of the force pulls it.
+
+        Parameters
+        ----------
+        tool : str
+        share : float
+            Of the force the tool had when it began to let go, 1 to 0.
+        """
+        if tool not in self._patches:
+            raise SolverError(f"There is no tool '{tool}' that holds tissue; grasp first.")
+        patch = self._patches[tool]
+        if patch.holding:
+            patch.load_mN = self._gradient[patch.vertices].copy()
+            patch.moved_mm = patch.moved_mm - patch.pending_mm
+            patch.pending_mm = np.zeros(3)
+        patch.share = float(np.clip(share, 0.0, 1.0 - 1e-12))
+        self._take_hold()
+
+    def release(self, tool: str) -> None:
+        """Let go of the tissue; it returns as the next steps converge."""
+        if tool not in self._patches:
+            raise SolverError(f"There is no tool '{tool}' that holds tissue; grasp first.")
+        del self._patches[tool]
+        self._take_hold()
+
+    def refresh_supports(self) -> None:
+        """See the body's attachments anew, after one was divided."""
+        self.body.check_supported()
+        self._averaged.refresh_supports()
+        self._refactor()
+
+    def _held_patch(self, tool: str) -> Patch:
+        patch = self._patches.get(tool)
+        if patch is None or not patch.holding:
+            raise SolverError(f"The tool '{tool}' holds no tissue; grasp first.")
+        return patch
+
+    def _holding(self) -> dict[str, Ints]:
+        return {name: p.vertices for name, p in self._patches.items() if p.holding}
+
+    def _take_hold(self) -> None:
+        """Answer forces with what is held now."""
+        if not hasattr(self, "_response") or not _same(self._response.patches, self._holding()):
+            self._response = Response(self._factor, self._averaged.vertices, self._holding())
+            self._curvature.clear()
+        loose = [p for p in self._patches.values() if not p.holding]
+        self._load = np.zeros_like(self._u) if loose else None
+        for patch in loose:
+            assert self._load is not None
+            self._load[patch.vertices] += patch.share * patch.load_mN
+        self._accept(self._u, *self._evaluate(self._u))
+        self._stuck, self._slow = False, 0
+
+    # ------------------------------------------------------------------ steps
+
+    def step(
+        self, budget_s: float | None = None, iterations: int | None = None, advance_s: float = 0.0
+    ) -> Frame:
+        """Bring the state nearer to equilibrium and return it.
+
+        Parameters
+        ----------
+        budget_s : float, optional
+            Wall time after which the best state so far is returned; the tangent is then refactored beside the
+            frames.
+        iterations : int, optional
+            Quasi-Newton iterations at most; without a budget the result then depends on the state alone.
+        advance_s : float
+            Time of the rehearsal that passes.
+
+        Returns
+        -------
+        Frame
+        """
+        started = time.perf_counter()
+        self.time_s += advance_s
+        if budget_s is not None:
+            self._adopt()
+        done = 0
+        while True:
+            followed = self._follow()
+            if self._distance()[0] < IDLE_MM and not self._lag():
+                break
+            if self._stuck or (iterations is not None and done >= iterations):
+                break
+            left = np.inf if budget_s is None else budget_s - (time.perf_counter() - started)
+            if left < self._cost_s and (done or followed):
+                break
+            self._iterate()
+            done += 1
+            if self._slow >= 2:
+                self._renew(beside=budget_s is not None)
+        if budget_s is not None and self._distance()[0] > 3 * CONVERGED_MM:
+            self._renew(beside=True)
+        return self._frame(done, time.perf_counter() - started)
+
+    def settle(self, tolerance_mm: float = CONVERGED_MM, iterations: int = 400) -> Frame:
+        """Iterate until the estimated distance of every vertex is below a tolerance.
+
+        Parameters
+        ----------
+        tolerance_mm : float
+        iterations : int
+            At most.
+
+        Raises
+        ------
+        SolverError
+            If it is not reached; the state is the best found.
+        """
+        started = time.perf_counter()
+        for done in range(iterations):
+            self._follow()
+            if self._distance()[0] < tolerance_mm and not self._lag():
+                return self._frame(done, time.perf_counter() - started)
+            if self._stuck:
+                break
+            self._iterate()
+            if self._slow >= 2:
+                self._renew(beside=False)
+        raise SolverError(
+            f"The tissue did not come to rest: it is still about {self._distance()[0] + self._lag():.2g} mm off "
+            f"(smallest volume ratio {self._minimum:.2g}); pull less far or hold a larger patch."
+        )
+
+    def _evaluate(self, u: Array) -> tuple[float, Array, float]:
+        energy, gradient, smallest = self._averaged.evaluate(u, FLOOR_JACOBIAN)
+        if self._load is not None:
+            energy -= float(np.vdot(self._load, u))
+            gradient -= self._load
+        return energy, gradient, smallest
+
+    def _accept(self, u: Array, energy: float, gradient: Array, smallest: float) -> None:
+        self._u, self._energy, self._gradient, self._minimum = u, energy, gradient, smallest
+        self._direction: Array | None = None
+        self._free_gradient = gradient.copy()
+        self._free_gradient.reshape(-1)[self._response.held] = 0.0
+
+    def _next_step(self) -> Array:
+        """Quasi-Newton step from the present state, mm, computed once."""
+        if self._direction is None:
+            self._direction = self._curvature.direction(self._free_gradient, self._response.to_force)
+            if float(np.vdot(self._direction, self._free_gradient)) > 0:
+                self._curvature.clear()
+                self._direction = -self._response.to_force(self._free_gradient)
+        return self._direction
+
+    def _distance(self) -> tuple[float, float]:
+        """Estimated distance to the converged state, mm: largest over vertices, and mean."""
+        lengths = np.linalg.norm(self._next_step(), axis=1)
+        return float(lengths.max()), float(lengths.mean())
+
+    def _lag(self) -> float:
+        """How far the tissue is behind the tools, mm."""
+        return max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
+
+    def _follow(self) -> bool:
+        """Carry the patches after their tools; True if any moved."""
+        waiting = {name: p for name, p in self._patches.items() if p.holding and np.any(p.pending_mm)}
+        if not waiting:
+            return False
+        part = min(1.0, ADVANCE_MM / self._lag())
+        lift = sum(self._response.to_shift(name, p.pending_mm) for name, p in waiting.items())
+        # What the last frame found still missing is put in with the move, for one evaluation of both.
+        correction = self._direction if self._direction is not None and self._distance()[0] < 1.0 else None
+        for trial in range(8):
+            share = part * 0.5 ** max(0, trial - 1)
+            u = self._u + share * lift
+            if trial == 0:
+                if correction is None:
+                    continue
+                u += correction
+            for patch in waiting.values():
+                carried = patch.moved_mm - (1 - share) * patch.pending_mm
+                u[patch.vertices] = patch.start_mm + carried
+            found = self._evaluate(u)
+            if np.isfinite(found[0]):
+                for patch in waiting.values():
+                    patch.pending_mm = (1 - share) * patch.pending_mm
+                self._accept(u, *found)
+                self._stuck = False
+                return True
+        self._stuck = True
+        return False
+
+    def _iterate(self) -> None:
+        """One quasi-Newton step along which the energy falls."""
+        started = time.perf_counter()
+        step = self._next_step()
+        length = self._distance()[0]
+        step = step * min(1.0, LONGEST_STEP_MM / length)
+        slope = float(np.vdot(step, self._free_gradient))
+        rounding = 1e-12 * (abs(self._energy) + 1.0)
+        share = 1.0
+        for _ in range(12):
+            u = self._u + share * step
+            energy, gradient, smallest = self._evaluate(u)
+            if np.isfinite(energy):
+                falls = energy <= self._energy + ARMIJO * share * slope
+                # Near the minimum energies differ by rounding only; the slope still tells.
+                flattens = energy <= self._energy + rounding and (
+                    abs(float(np.vdot(step, gradient))) <= 0.9 * abs(slope)
+                )
+                if falls or flattens:
+                    break
+            share *= _shorter(self._energy, energy, share, slope)
+        else:
+            self._give_way()
+            return
+        before = self._free_gradient
+        self._accept(u, energy, gradient, smallest)
+        self._curvature.learn(share * step, self._free_gradient - before)
+        poor = self._distance()[0] > POOR_CONTRACTION * length
+        self._slow = self._slow + 1 if poor else 0
+        spent = time.perf_counter() - started
+        self._cost_s = spent if self._cost_s == 0 else 0.8 * self._cost_s + 0.2 * spent
+
+    def _give_way(self) -> None:
+        """No step along the direction helps: forget what was learnt, then factor anew, then say so."""
+        if len(self._curvature):
+            self._curvature.clear()
+            self._direction = None
+        elif np.abs(self._u - self._factored_at).max() > CONVERGED_MM and self._refactor():
+            return
+        else:
+            self._stuck = True
+
+    # ------------------------------------------------------------------ the tangent
+
+    def _renew(self, beside: bool) -> None:
+        """Factor the tangent at the present state, in another thread or at once."""
+        self._slow = 0
+        if np.abs(self._u - self._factored_at).max() < CONVERGED_MM:
+            return
+        if not beside:
+            self._refactor()
+        elif self._refactoring is None:
+            if self._worker is None:
+                self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
+            self._refactoring = self._worker.submit(self._factored, self._u.copy(), self._holding())
+
+    def _factored(self, u: Array, patches: dict[str, Ints]) -> tuple[Factor, Response, Array]:
+        values = self._averaged.tangent(u)
+        # Held displacements are fixed, so stiffness added to them changes no answer, but it keeps the matrix
+        # definite where only the tools hold the tissue in shape.
+        held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
+        diagonal = self._averaged.pattern.indptr[(3 * held[:, None] + np.arange(3)).ravel()]
+        values[diagonal] *= 2.0
+        factor = self._factor.refilled(values)
+        return factor, Response(factor, self._averaged.vertices, patches), u
+
+    def _refactor(self) -> bool:
+        """Factor at once; False (and the old factor kept) where the tangent is not definite."""
+        try:
+            self._use(*self._factored(self._u, self._holding()))
+        except SolverError:
+            self._factored_at = self._u
+            return False
+        return True
+
+    def _adopt(self) -> None:
+        """Take a tangent factored beside the frames into use, once it is there."""
+        if self._refactoring is None or not self._refactoring.done():
+            return
+        finished, self._refactoring = self._refactoring, None
+        try:
+            self._use(*finished.result())
+        except SolverError:
+            self._factored_at = self._u
+
+    def _use(self, factor: Factor, response: Response, at: Array) -> None:
+        self._factor, self._factored_at = factor, at
+        if not _same(response.patches, self._holding()):
+            response = Response(factor, self._averaged.vertices, self._holding())
+        self._response = response
+        self._direction = None
+
+    # ------------------------------------------------------------------ states
+
+    def snapshot(self) -> Snapshot:
+        """The present state."""
+        return Snapshot(self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, self.time_s)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a state of this body."""
+        self._u = snapshot.displacement.copy()
+        self._patches = {n: p.copy() for n, p in snapshot.patches.items()}
+        self.time_s = snapshot.time_s
+        self._curvature.clear()
+        self._take_hold()
+
+    def reset(self) -> None:
+        """Go back to rest, with no tool on the tissue."""
+        self.restore(self._rest)
+
+    @property
+    def displacement(self) -> Array:
+        """From the scanned shape, shape (n, 3), float64, mm, OrganMesh order."""
+        return self._u - self.body.scanned_displacement
+
+    def _forces(self) -> dict[str, Array]:
+        return {
+            name: (self._gradient[p.vertices] if p.holding else p.share * p.load_mN).sum(axis=0) / 1000.0
+            for name, p in self._patches.items()
+        }
+
+    def _frame(self, iterations: int, seconds: float) -> Frame:
+        largest, mean = self._distance()
+        lag = self._lag()
+        scale = float(np.linalg.norm(self._averaged.weight)) + float(
+            np.linalg.norm(self._gradient.reshape(-1)[self._response.held])
+        )
+        state: Progressing = "stale" if self._stuck else "approaching"
+        if largest < CONVERGED_MM and not lag:
+            state = "converged"
+        return Frame(
+            displacement=self.displacement.astype(np.float32),
+            time_s=self.time_s,
+            forces_N=self._forces(),
+            residual=float(np.linalg.norm(self._free_gradient)) / max(scale, 1e-12),
+            distance_mm=largest + lag,
+            mean_distance_mm=mean + lag,
+            state=state,
+            iterations=iterations,
+            seconds=seconds,
+            minimum_jacobian=self._minimum,
+        )
+
+
+def reference_error(live: Interactive) -> tuple[float, float]:
+    """Distance of the live state to the converged equilibrium of the same discretisation and held patches.
+
+    Newton's method of the reference tier, with its own assembly and its own factorisation, goes on from the live
+    state to a relative residual of `solver.equilibrium.RELATIVE_RESIDUAL`.
+
+    Parameters
+    ----------
+    live : Interactive
+
+    Returns
+    -------
+    mean_mm, max_mm : float
+        Over all vertices.
+
+    Raises
+    ------
+    SolverError
+        If a tool is letting go (its force is not a prescribed displacement), or Newton's method fails.
+    """
+    from solver.equilibrium import Equilibrium, State
+
+    body = live.body
+    if len(live.tools) != len(live.snapshot().patches):
+        raise SolverError("A tool is letting go; compare when it has been released.")
+    u = live.displacement
+    held = np.concatenate([np.zeros(0, dtype=np.int64), *(live.held_by(tool) for tool in live.tools)])
+    start = State(
+        displacement=u, from_reference=u + body.scanned_displacement, pressure_kPa=None, held=held,
+        reaction_mN=np.zeros((len(held), 3)), minimum_jacobian=float("nan"), strain_energy_uJ=float("nan"),
+        residual=float("nan"), iterations=0, steps=0, seconds=0.0, unknowns=u.size,
+    )  # fmt: skip
+    found = Equilibrium(body, element="P1-averaged").solve(prescribed=(held, u[held]), start=start)
+    error = np.linalg.norm(found.displacement - u, axis=1)
+    return float(error.mean()), float(error.max())
+
+
+def _same(first: dict[str, Ints], second: dict[str, Ints]) -> bool:
+    return first.keys() == second.keys() and all(np.array_equal(first[k], second[k]) for k in first)
+
+
+def _shorter(energy: float, trial: float, share: float, slope: float) -> float:
+    """Factor by which to shorten a step: to the minimum of a parabola, within bounds."""
+    if not np.isfinite(trial):
+        return 0.4
+    curvature = trial - energy - share * slope
+    return float(np.clip(-0.5 * share * slope / curvature, 0.1, 0.5)) if curvature > 0 else 0.5
+
+
+def _vector(values: ArrayLike, what: str) -> Array:
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise SolverError(f"{what} is {values!r}; give three finite numbers in mm.")
+    return vector
+
+
+def _check_extent(body: Body) -> None:
+    extent = float(np.ptp(body.organ.points, axis=0).max())
+    if not SMALLEST_EXTENT_MM <= extent <= LARGEST_EXTENT_MM:
+        raise SolverError(
+            f"The organ is {extent:.3g} mm across, which no organ is; its points must be millimetres "
+            f"({SMALLEST_EXTENT_MM:g} to {LARGEST_EXTENT_MM:g} mm): scale the mesh."
+        )
+
+
+def _check_answer(body: Body, response: Response) -> None:
+    """Refuse a body whose surface no hand could move."""
+    surface = np.unique(body.organ.exterior)
+    sample = surface[np.linspace(0, len(surface) - 1, 12).astype(np.int64)]
+    answers = []
+    for vertex in sample:
+        force = np.zeros_like(body.organ.points)
+        force[vertex] = 1000.0 / np.sqrt(3.0)
+        answers.append(float(np.linalg.norm(response.to_force(force)[vertex])))
+    if max(answers) < SMALLEST_ANSWER_MM_PER_N:
+        raise SolverError(
+            f"The organ cannot move: a newton on its surface moves it {max(answers):.1e} mm at most; check the "
+            "tissues' constants (kPa) and that attachments do not cover the whole surface."
+        )

@@ -1,0 +1,81 @@
+"""Response: how the tissue answers forces and moved patches, by one factored tangent.
+
+With A the factored tangent of the free body, E the unit vectors of the held displacements and W = A⁻¹E, the held
+body answers a force r by y − W S⁻¹ Eᵀy with y = A⁻¹r and S = EᵀW (the capacitance matrix; Hager 1989, SIAM Rev
+31:221), and a rigid shift T of a patch by W S⁻¹ T. One factor therefore serves whatever the tools hold: to grasp
+costs a few back-solves, to release nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solver.factor import Factor
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Response:
+    """Linear answer of a body of which some vertices are held.
+
+    Parameters
+    ----------
+    factor : Factor
+        Of the tangent with the pressures, 3 n displacements first.
+    vertices : int
+        n.
+    patches : mapping of str to ndarray of int64
+        Vertices each tool holds; no vertex twice.
+    """
+
+    def __init__(self, factor: Factor, vertices: int, patches: dict[str, Ints]) -> None:
+        self.factor, self.patches = factor, patches
+        self._n = 3 * vertices
+        self._right = np.zeros(len(factor.order))
+        held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
+        self.held = (3 * held[:, None] + np.arange(3)).ravel()
+        self._lift: dict[str, Array] = {}
+        self._weights = np.zeros((0, self._n))
+        if len(held):
+            self._hold(held)
+
+    def _hold(self, held: Ints) -> None:
+        right = np.zeros((len(self.held), len(self.factor.order)))
+        right[np.arange(len(self.held)), self.held] = 1.0
+        influence = self.factor.solve(right)[:, : self._n]
+        capacitance = influence[:, self.held]
+        capacitance = 0.5 * (capacitance + capacitance.T)
+        self._weights = np.linalg.solve(capacitance, influence)
+        self._weights[:, self.held] = np.eye(len(self.held))
+        at = 0
+        for tool, vertices in self.patches.items():
+            rows = self._weights[3 * at : 3 * (at + len(vertices))]
+            self._lift[tool] = rows.reshape(len(vertices), 3, self._n).sum(axis=0)
+            at += len(vertices)
+
+    def to_force(self, force: Array) -> Array:
+        """Displacement of the held body under a force.
+
+        Parameters
+        ----------
+        force : ndarray, shape (n, 3), float64
+            mN; what acts on held vertices is ignored.
+
+        Returns
+        -------
+        ndarray, shape (n, 3), float64
+            mm, zero at the held vertices.
+        """
+        self._right[: self._n] = force.ravel()
+        self._right[self.held] = 0.0
+        answer = self.factor.solve(self._right)[: self._n]
+        if len(self.held):
+            answer -= answer[self.held] @ self._weights
+            answer[self.held] = 0.0
+        return answer.reshape(-1, 3)
+
+    def to_shift(self, tool: str, shift_mm: Array) -> Array:
+        """Displacement, shape (n, 3), mm, when a tool's patch is shifted and the others are held."""
+        return (shift_mm @ self._lift[tool]).reshape(-1, 3)
