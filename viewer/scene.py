@@ -1,0 +1,320 @@
+"""Scene: what is drawn of a case, without any window toolkit.
+
+State goes in (a frame's displacement and forces, what is held, what is visible), actors come out. The same scene
+draws in the desktop window, off screen for pictures, and for every frame of a movie: `attach` puts its actors on
+any PyVista plotter. Opaque structures are drawn first, then the parenchyma over them as one culled, translucent
+skin whose rim is denser than its face (as glass is), which needs no sorting and so no depth peeling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import pyvista as pv
+from numpy.typing import NDArray
+
+from anatomy.embedding import Embedding
+from anatomy.mesh import OrganMesh
+from viewer import quality, theme
+from viewer.camera import view_of
+from viewer.drawing import Plotter, add_surface
+from viewer.errors import ViewerError
+from viewer.grasper import Grasper
+from viewer.overlays import Hud, OrientationCube, ScaleBar
+from viewer.picking import Hit, Picker
+from viewer.skin import Skin
+
+# A surface whose points lie farther than this from the meshed tissue (median, mm) is a neighbour, not a part.
+_CARRIED_WITHIN_MM = 3.0
+
+
+class ShownSurface(Protocol):
+    """A surface for showing: points (k, 3) in mm, triangles (t, 3)."""
+
+    points: NDArray[np.float64]
+    triangles: NDArray[np.int64]
+
+
+class ShownCase(Protocol):
+    """What the scene needs of a case."""
+
+    title: str
+    organ: OrganMesh
+
+    @property
+    def surfaces(self) -> dict[str, ShownSurface]:
+        """Shown surface of each structure."""
+
+
+class ShownFrame(Protocol):
+    """What the scene needs of a solver frame."""
+
+    displacement: NDArray[np.float32]
+    forces_N: dict[str, NDArray[np.float64]]
+    time_s: float
+    distance_mm: float
+    state: str
+
+
+@dataclass
+class Appearance:
+    """What a person has chosen for one structure."""
+
+    visible: bool
+    opacity: float
+
+
+@dataclass
+class Reading:
+    """The numbers of the present frame, as shown to a person."""
+
+    time_s: float = 0.0
+    force_N: float = 0.0
+    displacement_mm: float = 0.0
+    distance_mm: float = 0.0
+    state: str = "converged"
+    frames_per_s: float | None = None
+    note: str = ""
+    forces_N: dict[str, float] = field(default_factory=dict)
+
+
+class Scene:
+    """A case as it looks now.
+
+    Parameters
+    ----------
+    case : ShownCase
+        Title, organ mesh and shown surfaces.
+    hud : bool
+        Whether the numbers are written into the picture (the window writes them beside it instead).
+
+    Raises
+    ------
+    ViewerError
+        If the case has no surface to show.
+    """
+
+    def __init__(self, case: ShownCase, hud: bool = True) -> None:
+        if not case.surfaces:
+            raise ViewerError(
+                f"The case '{case.title}' has no surface to show; build it again from its scan."
+            )
+        self.case = case
+        self.reading = Reading()
+        self.picker = Picker()
+        self.graspers: dict[str, Grasper] = {}
+        self.main = main_structure(case)
+        self.skins = _skins(case)
+        self.appearance = {name: Appearance(True, self._look(name).opacity) for name in self.skins}
+        self._reachable = reachable_structures(case.organ)
+        self._actors: dict[str, pv.Actor] = {}
+        self._wall: pv.Actor | None = None
+        self._plotter: Plotter | None = None
+        self.overlays = (OrientationCube(), ScaleBar())
+        self._hud = Hud() if hud else None
+
+    def _look(self, name: str) -> theme.Look:
+        return theme.PARENCHYMA if name == self.main else theme.look_of(name)
+
+    # What is drawn -------------------------------------------------------------------------------------
+
+    def attach(self, plotter: Plotter, preset: quality.Quality | None = None) -> None:
+        """Draw on a plotter from now on.
+
+        Parameters
+        ----------
+        plotter : pyvista.BasePlotter
+            Off-screen plotter or Qt interactor.
+        preset : Quality, optional
+            Chosen from the driver's report when absent.
+        """
+        self._plotter = plotter
+        quality.apply(preset or quality.suited_to(plotter), plotter)
+        plotter.set_background(theme.BACKGROUND, top=theme.BACKGROUND_TOP)
+        _light(plotter)
+        self._wall = _add_inner_wall(plotter, self.skins[self.main])
+        for name in sorted(self.skins, key=lambda name: name == self.main):
+            self._actors[name] = self._add_skin(plotter, name)
+            self._appear(name)
+        for overlay in self.overlays:
+            overlay.attach(plotter)
+        if self._hud is not None:
+            self._hud.attach(plotter)
+        for grasper in self.graspers.values():
+            grasper.attach(plotter)
+        self.look_from("anterior")
+        self._refresh()
+
+    def _add_skin(self, plotter: Plotter, name: str) -> pv.Actor:
+        look = self._look(name)
+        colour = theme.colour_of(name)
+        actor = add_surface(
+            plotter,
+            self.skins[name].mesh,
+            colour,
+            name=name,
+            specular=look.specular,
+            specular_power=look.gloss,
+            ambient=0.08,
+            diffuse=0.95,
+        )
+        if name == self.main:
+            _densify_rim(actor)
+        return actor
+
+    def _appear(self, name: str) -> None:
+        """Bring the actors of a structure in line with what was chosen for it."""
+        chosen = self.appearance[name]
+        shown, clear = chosen.visible and chosen.opacity > 0.0, chosen.opacity < 1.0
+        actor = self._actors[name]
+        actor.SetVisibility(shown)
+        actor.prop.opacity = chosen.opacity
+        actor.prop.culling = "back" if clear else "none"
+        if name == self.main and self._wall is not None:
+            self._wall.SetVisibility(shown and clear)
+            self._wall.prop.opacity = min(1.0, chosen.opacity / theme.PARENCHYMA.opacity)
+
+    def show_structure(self, name: str, visible: bool | None = None, opacity: float | None = None) -> None:
+        """Show or hide a structure, or let more light through it (`opacity` 0 to 1)."""
+        chosen = self.appearance[name]
+        if visible is not None:
+            chosen.visible = visible
+        if opacity is not None:
+            chosen.opacity = float(np.clip(opacity, 0.0, 1.0))
+        if name in self._actors:
+            self._appear(name)
+
+    def look_from(self, view: str) -> None:
+        """Turn the camera to a named view (`viewer.camera.VIEWS`) that fits everything visible."""
+        if self._plotter is None:
+            return
+        points = np.concatenate([skin.rest for skin in self._visible()] or [self.skins[self.main].rest])
+        width, height = self._plotter.window_size
+        view_of(view, points).apply(self._plotter.camera, (width, height))
+        self._plotter.renderer.ResetCameraClippingRange()
+
+    # State in ------------------------------------------------------------------------------------------
+
+    def update(self, frame: ShownFrame) -> None:
+        """Move everything to a solver frame, in place.
+
+        Parameters
+        ----------
+        frame : ShownFrame
+            `displacement` (n, 3) float32 mm from the scanned shape, `forces_N` {tool: (3,)} on the tissue.
+        """
+        for skin in self.skins.values():
+            skin.move(frame.displacement)
+        moved = float(np.sqrt(np.einsum("ij,ij->i", frame.displacement, frame.displacement).max()))
+        forces = {tool: float(np.linalg.norm(force)) for tool, force in frame.forces_N.items()}
+        self.reading.time_s = float(frame.time_s)
+        self.reading.displacement_mm = moved
+        self.reading.forces_N = forces
+        self.reading.force_N = max(forces.values(), default=0.0)
+        self.reading.distance_mm = float(frame.distance_mm)
+        self.reading.state = str(frame.state)
+        for tool, grasper in self.graspers.items():
+            grasper.follow(frame.forces_N.get(tool))
+        self._refresh()
+
+    def grasp(self, tool: str, point_mm: NDArray[np.float64], radius_mm: float) -> None:
+        """Show a tool closed on the tissue within `radius_mm` of a point of the present shape (LPS mm)."""
+        self.release(tool)
+        grasper = Grasper(tool, self._graspable(), np.asarray(point_mm, dtype=np.float64), radius_mm)
+        self.graspers[tool] = grasper
+        if self._plotter is not None:
+            grasper.attach(self._plotter)
+
+    def release(self, tool: str) -> None:
+        """Take a tool away; no matter if it holds nothing."""
+        grasper = self.graspers.pop(tool, None)
+        if grasper is not None and self._plotter is not None:
+            grasper.detach(self._plotter)
+
+    def rest(self) -> None:
+        """Put everything back to the scanned shape, nothing held."""
+        for tool in list(self.graspers):
+            self.release(tool)
+        nothing = np.zeros_like(self.case.organ.points, dtype=np.float32)
+        for skin in self.skins.values():
+            skin.move(nothing)
+        self.reading = Reading(frames_per_s=self.reading.frames_per_s)
+        self._refresh()
+
+    def annotate(self, note: str = "", frames_per_s: float | None = None) -> None:
+        """Write a line of text (what is being done) and the frame rate into the display."""
+        self.reading.note = note
+        self.reading.frames_per_s = frames_per_s
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if self._hud is not None:
+            self._hud.write(self.case.title, self.reading)
+
+    # What a person points at ---------------------------------------------------------------------------
+
+    def pick(self, origin_mm: NDArray[np.float64], end_mm: NDArray[np.float64]) -> Hit | None:
+        """Return where a ray first meets a visible surface that can be grasped, or None."""
+        return self.picker.pick((s for s in self._graspable() if s in self._visible()), origin_mm, end_mm)
+
+    def _graspable(self) -> list[Skin]:
+        return [skin for skin in self.skins.values() if skin.name in self._reachable]
+
+    def _visible(self) -> list[Skin]:
+        return [self.skins[name] for name, chosen in self.appearance.items() if chosen.visible]
+
+
+def _skins(case: ShownCase) -> dict[str, Skin]:
+    """Tie the surfaces to the mesh, all points at once; one that lies outside the tissue stands still."""
+    names = list(case.surfaces)
+    points = [np.asarray(case.surfaces[name].points, dtype=np.float64) for name in names]
+    embedding = Embedding(case.organ, np.concatenate(points))
+    ends = np.cumsum([0, *map(len, points)])
+    skins = {}
+    for i, name in enumerate(names):
+        rows = slice(ends[i], ends[i + 1])
+        carried = np.median(embedding.outside_mm[rows]) <= _CARRIED_WITHIN_MM
+        weights = embedding.matrix[rows] if carried else None
+        skins[name] = Skin(name, points[i], case.surfaces[name].triangles, weights)
+    return skins
+
+
+def main_structure(case: ShownCase) -> str:
+    """Name of the structure the case is about: of the shown ones, the largest in the mesh by volume."""
+    volumes = case.organ.volumes_ml
+    return max(case.surfaces, key=lambda name: volumes.get(name, 0.0))
+
+
+def reachable_structures(organ: OrganMesh) -> set[str]:
+    """Names of the structures with a side that a tool can reach: what lies wholly inside another has none."""
+    facets = np.bincount(organ.region[organ.exterior_tets], minlength=256)
+    return {name for value, name in organ.structures.items() if facets[value]}
+
+
+def _light(plotter: Plotter) -> None:
+    """Set a theatre lamp by the surgeon's head, a soft fill from the other side and a rim from behind."""
+    plotter.remove_all_lights()
+    for place, strength in (((-0.45, 0.7, 1.0), 0.95), ((0.9, -0.2, 0.8), 0.45), ((0.1, 0.7, -1.0), 0.35)):
+        lamp = pv.Light(position=place, focal_point=(0, 0, 0), intensity=strength, light_type="camera light")
+        plotter.add_light(lamp)
+
+
+def _add_inner_wall(plotter: Plotter, skin: Skin) -> pv.Actor:
+    """Draw the far inside of a translucent organ, opaque and darker, so that what is in it stands before tissue."""
+    red, green, blue = theme.colour_of(skin.name)
+    colour = (0.62 * red, 0.62 * green, 0.62 * blue)
+    return add_surface(plotter, skin.mesh, colour, culling="front", ambient=0.12, specular=0.0)
+
+
+def _densify_rim(actor: pv.Actor) -> None:
+    """Let a translucent skin stop more light where it is seen edge on, as a real translucent body does."""
+    actor.GetShaderProperty().AddFragmentShaderReplacement(
+        "//VTK::Light::Impl",
+        True,
+        "//VTK::Light::Impl\n"
+        "  float edgeOn = 1.0 - abs(normalVCVSOutput.z);\n"
+        "  fragOutput0.a = clamp(fragOutput0.a * (0.55 + 1.6 * edgeOn * edgeOn) + 0.15 * edgeOn, 0.0, 1.0);\n",
+        False,
+    )
