@@ -1,0 +1,107 @@
+"""Segmentation: structures found in a scan by protocols, one protocol a file, and a registry of them.
+
+Contract: `segment` gives a label map on the scan's own grid. Every structure carries a confidence from 0 to 1,
+which orders cases for review and is no probability, and what a person should know is said in `warnings`. A
+structure that is not there (a liver without tumours) is named in the map's `empty` and in a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import SimpleITK as sitk
+
+from anatomy import structures as vocabulary
+from anatomy.errors import AnatomyError
+from anatomy.labels import LabelMap
+from anatomy.progress import Progress, silent
+from anatomy.scan import Scan
+from anatomy.segmentation.abdomen import Abdomen
+from anatomy.segmentation.morphology import Mask
+
+__all__ = ["available", "segment"]
+
+# What finds each structure of a CT: a method of the scan's workspace, which shares what protocols have in common.
+_CT: dict[str, Callable[[Abdomen], Mask]] = {
+    "body": Abdomen.body_mask,
+    "lungs": Abdomen.lungs,
+    "bone": Abdomen.bone,
+    "liver": Abdomen.liver,
+    "liver_tumour": Abdomen.tumours,
+    "liver_vessels": Abdomen.vessels,
+    "portal_vein": Abdomen.portal_vein,
+    "hepatic_vein": Abdomen.hepatic_vein,
+}
+# Later ones take their voxels from earlier ones: a tumour from the liver, a vessel from a tumour.
+_ORDER = list(_CT)
+# Air in a CT lies at -1000 HU, and no MR image has such values.
+_CT_AIR = -500
+
+
+def available() -> list[str]:
+    """Structures that a protocol can find in a CT."""
+    return list(_CT)
+
+
+def segment(scan: Scan, structures: Iterable[str], progress: Progress = silent) -> LabelMap:
+    """Find structures in a scan.
+
+    Parameters
+    ----------
+    scan : Scan
+        A CT of the upper abdomen; contrast helps, vessels and tumours need it.
+    structures : iterable of str
+        Names or aliases from the vocabulary; `available()` lists those with a protocol.
+    progress : Progress
+        Told the stage and its share.
+
+    Returns
+    -------
+    LabelMap
+        On the scan's grid, values 1, 2, … in the order asked; `liver` leaves out tumours and vessels that were
+        asked for too. Where the two venous trees cannot be told apart they come as one `liver_vessels`.
+
+    Raises
+    ------
+    AnatomyError
+        If nothing or something unknown is asked for, no protocol finds it, the scan is no CT, or the liver or
+        the body cannot be found.
+    """
+    wanted = _wanted(structures)
+    _check_ct(scan)
+    workspace = Abdomen(scan, progress)
+    found = {name: _CT[name](workspace) for name in _ORDER if name in wanted}
+    wanted = workspace.merged_trees(wanted, found)
+    array = np.zeros(scan.array.shape, dtype=np.uint8)
+    for name in _ORDER:
+        if name in wanted:
+            array[found[name]] = wanted.index(name) + 1
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(scan.image)
+    confidence = {name: round(workspace.confidence[name], 3) for name in wanted}
+    progress("Segmented", 1.0)
+    return LabelMap(image, dict(enumerate(wanted, start=1)), confidence, workspace.warnings)
+
+
+def _wanted(structures: Iterable[str]) -> list[str]:
+    names = [structures] if isinstance(structures, str) else list(structures)
+    wanted = list(dict.fromkeys(vocabulary.find(name).name for name in names))
+    if not wanted:
+        raise AnatomyError("no structure was asked for: name at least one")
+    for name in wanted:
+        if name not in _CT:
+            raise AnatomyError(
+                f"no protocol finds '{name}' in a scan yet (there are {', '.join(_CT)}): give a label map of it"
+            )
+    return wanted
+
+
+def _check_ct(scan: Scan) -> None:
+    if scan.modality == "MR":
+        raise AnatomyError("the scan is an MR image and the protocols are for CT: give a label map instead")
+    if scan.array.min() > _CT_AIR:
+        raise AnatomyError(
+            f"the scan's values ({scan.array.min():g} to {scan.array.max():g}) are no Hounsfield units with air "
+            "around a body: is it a CT?"
+        )
