@@ -41,7 +41,10 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import anatomy, anatomy.mesh", {"dolfinx", "mpi4py", "petsc4py", "PySide6", "pyvista", "SimpleITK"}),
+        (
+            "import anatomy, anatomy.mesh",
+            {"dolfinx", "mpi4py", "petsc4py", "PySide6", "pyvista", "SimpleITK"},
+        ),
         (
             "from anatomy import Scan, LabelMap, segment, mesh_labels, agreement",
             {"dolfinx", "mpi4py", "PySide6", "pyvista"},
@@ -62,7 +65,15 @@ def test_the_public_face_has_exactly_the_promised_nouns() -> None:
     import twin
     import viewer
 
-    assert {*anatomy.__all__} == {"AnatomyError", "LabelMap", "OrganMesh", "Scan", "agreement", "mesh_labels", "segment"}
+    assert {*anatomy.__all__} == {
+        "AnatomyError",
+        "LabelMap",
+        "OrganMesh",
+        "Scan",
+        "agreement",
+        "mesh_labels",
+        "segment",
+    }
     assert {*solver.__all__} == {"Body", "Equilibrium", "Interactive", "SolverError", "actions"}
     assert {*twin.__all__} == {"Case", "Rehearsal", "TwinError"}
     assert {*viewer.__all__} == {"ViewerError", "picture", "show"}
@@ -75,7 +86,14 @@ def test_no_tracked_file_names_a_registry_or_a_machine_path() -> None:
     listed = run("git", "ls-files")
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    hosts = ["pypi" + ".org", "python" + "hosted", "deb." + "debian.org", "npm" + "js.org", "/root" + "/", "/work" + "/"]
+    hosts = [
+        "pypi" + ".org",
+        "python" + "hosted",
+        "deb." + "debian.org",
+        "npm" + "js.org",
+        "/root" + "/",
+        "/work" + "/",
+    ]
     guilty = []
     for name in listed.stdout.split():
         path = REPOSITORY / name

@@ -88,7 +88,9 @@ def test_an_unknown_structure_gets_a_suggestion(tmp_path: Path) -> None:
 
 def test_a_structure_that_the_label_map_does_not_have(tmp_path: Path) -> None:
     scan, labels = ball(tmp_path)
-    done = organtwin("build", scan, "--labels", labels, "--structures", "liver,spleen", "-o", tmp_path / "case")
+    done = organtwin(
+        "build", scan, "--labels", labels, "--structures", "liver,spleen", "-o", tmp_path / "case"
+    )
     refused(done, "spleen")
     nothing_left(tmp_path, "ct.nii.gz", "labels.nrrd")
 
@@ -97,7 +99,9 @@ def test_an_empty_label(tmp_path: Path) -> None:
     scan, labels = ball(tmp_path)
     image = sitk.ReadImage(str(labels))
     LabelMap(image, {1: "liver", 2: "spleen"}).write(labels)
-    done = organtwin("build", scan, "--labels", labels, "--structures", "liver,spleen", "-o", tmp_path / "case")
+    done = organtwin(
+        "build", scan, "--labels", labels, "--structures", "liver,spleen", "-o", tmp_path / "case"
+    )
     refused(done, "spleen")
     nothing_left(tmp_path, "ct.nii.gz", "labels.nrrd")
 
@@ -193,7 +197,9 @@ def test_build_makes_a_case_that_opens_again(tmp_path: Path) -> None:
     from twin import Case, TwinError
 
     scan, labels = ball(tmp_path)
-    done = organtwin("build", scan, "--labels", labels, "-o", tmp_path / "case", "--edge", "15", "--title", "Ball")
+    done = organtwin(
+        "build", scan, "--labels", labels, "-o", tmp_path / "case", "--edge", "15", "--title", "Ball"
+    )
     assert done.returncode == 0, done.stderr
     case = Case.open(tmp_path / "case")
     case.check_files()
