@@ -123,7 +123,7 @@ class Averaged:
                 self._structure_table({s: t.law.parameters[p] for s, t in mine.items()}) for p in names
             ]
             parameters = np.stack([*columns, self._bulk], axis=1)[cells]
-            kernel = law_kernel(law, names, STABILISATION)
+            kernel = law_kernel(law, names, STABILISATION)  # type: ignore[arg-type]
             found.append(_Points(kernel, cells, self.volumes[cells], np.ascontiguousarray(parameters), True))
         return found
 
@@ -344,7 +344,9 @@ def _forces(  # type: ignore[no-untyped-def]
         result[:] = 0.0
         constants[:9] = F[e]
         constants[9:] = parameters[k]
-        call_kernel(kernel, result.ctypes.data, constants.ctypes.data, nothing.ctypes.data)
+        call_kernel(  # type: ignore[call-arg]
+            kernel, result.ctypes.data, constants.ctypes.data, nothing.ctypes.data
+        )
         energy += weights[k] * result[0]
         if tissue:
             mean = 0.25 * (
@@ -383,7 +385,9 @@ def _tangent(  # type: ignore[no-untyped-def]
         second[:] = 0.0
         constants[:9] = F[e]
         constants[9:] = parameters[k]
-        call_kernel(kernel, second.ctypes.data, constants.ctypes.data, nothing.ctypes.data)
+        call_kernel(  # type: ignore[call-arg]
+            kernel, second.ctypes.data, constants.ctypes.data, nothing.ctypes.data
+        )
         gradient[1:] = inverse[e].reshape(3, 3)
         for j in range(3):
             gradient[0, j] = -(gradient[1, j] + gradient[2, j] + gradient[3, j])

@@ -30,6 +30,12 @@ class Curvature:
         """Forget all pairs: what is held, or the factor, has changed."""
         self._pairs.clear()
 
+    def copy(self) -> Curvature:
+        """An independent copy; the pairs themselves never change."""
+        other = Curvature()
+        other._pairs = self._pairs.copy()
+        return other
+
     def learn(self, step: Array, change: Array) -> None:
         """Keep a pair, unless it has no positive curvature to teach.
 

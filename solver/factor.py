@@ -2,21 +2,27 @@
 
 Theory. Nodes are ordered by nested dissection (George 1973, SIAM J Numer Anal 10:345) with minimum vertex
 separators (König's theorem) between geometric halves; each separator or leaf is one dense supernode, and the factor
-is built front by front (Duff & Reid 1983, ACM Trans Math Softw 9:302). Unknowns are of two kinds, those of a
-positive definite diagonal block and those of a negative definite one. Such a quasi-definite matrix (displacement
-and pressure of a mixed method, say) has an LDLᵀ factor with D = ±1 under every symmetric permutation (Vanderbei
-1995, SIAM J Optim 5:100), so no pivoting is needed and the ordering can be chosen for speed alone. The factor is
-kept in single precision, which halves the memory each back-solve has to read: it is meant as a preconditioner, not
-as a last word.
+is built front by front (Duff & Reid 1983, ACM Trans Math Softw 9:302). Unknowns are of two kinds, those of
+which the matrix is to be positive definite once the others are eliminated, and those with a negative definite block
+of their own (displacement and pressure of a mixed method, say). Where the first block is definite by itself such a
+quasi-definite matrix has an LDLᵀ factor with D = ±1 under every symmetric permutation (Vanderbei 1995, SIAM J Optim
+5:100), so no pivoting is needed and the ordering can be chosen for speed alone; elsewhere pivots take the sign they
+come with, a vanishing one is lifted (static pivoting; Li & Demmel 1998), and the number of negative ones must still
+be that of the second kind (Sylvester's law of inertia), or the matrix is refused. The factor is kept in single
+precision, which halves the memory each back-solve has to read: it is meant as a preconditioner, not as a last word.
 """
 
 from __future__ import annotations
 
 import copy
+import ctypes
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numba
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import maximum_bipartite_matching
@@ -24,6 +30,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from solver.errors import SolverError
 
 LEAF_NODES = 12  # measured: smaller leaves cost more calls, larger ones more fill
+# A pivot below this share of what stood on the diagonal before is lost to rounding in single precision.
+SMALLEST_PIVOT = 1e-5
 Ints = NDArray[np.int64]
 
 
@@ -196,7 +204,8 @@ class Factor:
         self._relative = _relative_places(fronts, tree.parent)
         wide, tall = np.diff(fronts.starts), np.diff(fronts.row_starts)
         self._panel_starts = np.concatenate([[0], np.cumsum(wide * (wide + 1) // 2 + wide * tall)])
-        self._panels = np.empty(0, dtype=np.float32)
+        self._panels = self._signs = np.empty(0, dtype=np.float32)
+        self._negative = int(negative.sum())
         self._widest = int((wide + tall).max())
 
     @property
@@ -224,15 +233,16 @@ class Factor:
         """
         panels = np.empty(int(self._panel_starts[-1]), dtype=np.float32)
         fronts = self._fronts
-        try:
-            _factorise(
-                fronts.starts, fronts.positive, fronts.row_starts, *self._children, self._relative,
-                *self._entries, values, self._panel_starts, panels,
-            )  # fmt: skip
-        except np.linalg.LinAlgError as error:
-            raise SolverError("The tangent stiffness is not definite: the tissue buckles here.") from error
+        one_blas_thread()
+        signs = np.empty(len(fronts.order), dtype=np.float32)
+        _factorise(
+            fronts.starts, fronts.row_starts, *self._children, self._relative,
+            *self._entries, values, self._panel_starts, panels, signs,
+        )  # fmt: skip
+        if not np.isfinite(signs).all() or int((signs < 0).sum()) != self._negative:
+            raise SolverError("The tangent stiffness is not definite: the tissue buckles here.")
         filled = copy.copy(self)
-        filled._panels = panels
+        filled._panels, filled._signs = panels, signs
         return filled
 
     def solve(self, right: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -250,12 +260,24 @@ class Factor:
         fronts = self._fronts
         work = np.ascontiguousarray(right.reshape(-1, len(fronts.order))[:, fronts.order], dtype=np.float32)
         _substitute(
-            fronts.starts, fronts.positive, fronts.row_starts, fronts.rows,
-            self._panel_starts, self._panels, work, self._widest,
+            fronts.starts, fronts.row_starts, fronts.rows,
+            self._panel_starts, self._panels, self._signs, work, self._widest,
         )  # fmt: skip
         result = np.empty(work.shape)
         result[:, fronts.order] = work
         return result.reshape(right.shape)
+
+
+@cache
+def one_blas_thread() -> None:
+    """Keep SciPy's BLAS, which Numba calls, to one thread.
+
+    The fronts are small: more threads gain nothing, and where other work shares the cores they wait for one
+    another (measured: a factorisation of 0.2 s took 1.6 s). Sums then also come out the same on every run.
+    """
+    folder = Path(scipy.__file__).parent.parent / "scipy.libs"
+    for library in folder.glob("libscipy_openblas*"):
+        ctypes.CDLL(str(library)).scipy_openblas_set_num_threads(1)
 
 
 def _node_graph(pattern: sparse.csr_array, node: Ints, count: int) -> sparse.csr_array:
@@ -273,7 +295,6 @@ class _Fronts:
 
     order: Ints  # unknown at each place
     starts: Ints  # first place of each front
-    positive: Ints  # own positive unknowns of each front
     row_starts: Ints
     rows: Ints  # places reached, ascending in each front
 
@@ -286,7 +307,6 @@ class _Fronts:
         owner = owner_of_node[node]
         order = np.lexsort((place_of_node[node], negative, owner))
         starts = np.searchsorted(owner[order], np.arange(len(tree.parent) + 1))
-        positive = np.bincount(owner[~negative], minlength=len(tree.parent))
         by_node = np.argsort(place_of_node[node[order]], kind="stable")
         first = np.searchsorted(place_of_node[node[order]][by_node], np.arange(len(tree.order) + 1))
         rows, row_starts = [], [0]
@@ -297,7 +317,7 @@ class _Fronts:
             rows.append(np.sort(by_node[np.repeat(first[reached], counts) + within]))
             row_starts.append(row_starts[-1] + len(rows[-1]))
         return _Fronts(
-            order, starts.astype(np.int64), positive.astype(np.int64),
+            order, starts.astype(np.int64),
             np.array(row_starts, dtype=np.int64), np.concatenate(rows).astype(np.int64),
         )  # fmt: skip
 
@@ -307,7 +327,7 @@ def _entry_places(pattern: sparse.csr_array, fronts: _Fronts) -> tuple[Ints, Int
     count = len(fronts.order)
     place = np.empty(count, dtype=np.int64)
     place[fronts.order] = np.arange(count)
-    supernodes = len(fronts.positive)
+    supernodes = len(fronts.starts) - 1
     owner = np.repeat(np.arange(supernodes), np.diff(fronts.starts))
     row, column = place[np.repeat(np.arange(count), np.diff(pattern.indptr))], place[pattern.indices]
     low, high = np.minimum(row, column), np.maximum(row, column)
@@ -350,42 +370,39 @@ def _relative_places(fronts: _Fronts, parent: Ints) -> Ints:
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _eliminate(front, pivots, positive, strip=32):  # type: ignore[no-untyped-def]
-    """Left-looking blocked LDLᵀ of the first `pivots` rows of a front (upper storage)."""
+def _eliminate(front, pivots, signs, strip=32):  # type: ignore[no-untyped-def]
+    """Left-looking blocked LDLᵀ of the first `pivots` rows of a front (upper storage); fills their signs."""
     size = len(front)
-    start = 0
-    while start < pivots:
+    for start in range(0, pivots, strip):
         end = min(start + strip, pivots)
-        if start < positive:
-            end = min(end, positive)
         if start:
             signed = np.empty((end - start, start), dtype=np.float32)
             for j in range(start):
-                sign = np.float32(1.0) if j < positive else np.float32(-1.0)
                 for i in range(start, end):
-                    signed[i - start, j] = sign * front[j, i]
+                    signed[i - start, j] = signs[j] * front[j, i]
             known = np.dot(signed, front[:start])
-            for i in range(start, end):
+        for i in range(start, end):
+            before = abs(front[i, i])
+            if start:
                 for j in range(i, size):
                     front[i, j] -= known[i - start, j]
-        sign = np.float32(1.0) if start < positive else np.float32(-1.0)
-        for i in range(start, end):
             for q in range(start, i):
-                factor = sign * front[q, i]
+                factor = signs[q] * front[q, i]
                 for j in range(i, size):
                     front[i, j] -= factor * front[q, j]
-            pivot = sign * front[i, i]
-            if not pivot > 0.0:
-                raise np.linalg.LinAlgError
-            scale = sign / np.sqrt(pivot)
+            pivot = front[i, i]
+            signs[i] = np.float32(1.0) if pivot > 0.0 else np.float32(-1.0)
+            if not np.isfinite(pivot):
+                signs[i] = np.float32(np.nan)
+            size_of = max(abs(pivot), SMALLEST_PIVOT * before)
+            scale = signs[i] / np.sqrt(size_of)
             for j in range(i + 1, size):
                 front[i, j] *= scale
-            front[i, i] = np.sqrt(pivot)
-        start = end
+            front[i, i] = np.sqrt(size_of)
 
 
 @numba.njit(nogil=True, cache=True)
-def _update_of(front, pivots, positive, strip=96):  # type: ignore[no-untyped-def]
+def _update_of(front, pivots, signs, strip=96):  # type: ignore[no-untyped-def]
     """Schur complement a front hands to its parent (upper triangle valid)."""
     size = len(front) - pivots
     known = np.empty((pivots, size), dtype=np.float32)
@@ -396,9 +413,8 @@ def _update_of(front, pivots, positive, strip=96):  # type: ignore[no-untyped-de
         end = min(start + strip, size)
         signed = np.empty((end - start, pivots), dtype=np.float32)
         for j in range(pivots):
-            sign = np.float32(1.0) if j < positive else np.float32(-1.0)
             for i in range(start, end):
-                signed[i - start, j] = sign * known[j, i]
+                signed[i - start, j] = signs[j] * known[j, i]
         right = known
         if start:
             right = np.empty((pivots, size - start), dtype=np.float32)
@@ -413,8 +429,8 @@ def _update_of(front, pivots, positive, strip=96):  # type: ignore[no-untyped-de
 
 @numba.njit(nogil=True, cache=True)
 def _factorise(  # type: ignore[no-untyped-def]
-    starts, positive, row_starts, child_first, child_list, relative,
-    entry_first, entry, entry_row, entry_column, values, panel_starts, panels,
+    starts, row_starts, child_first, child_list, relative,
+    entry_first, entry, entry_row, entry_column, values, panel_starts, panels, signs,
 ):  # fmt: skip
     """Fill `panels`: for each front the columns of its factor, packed, with inverse diagonals."""
     updates = [np.empty((0, 0), dtype=np.float32) for _ in range(len(starts) - 1)]
@@ -431,19 +447,20 @@ def _factorise(  # type: ignore[no-untyped-def]
                 for j in range(i, len(target)):
                     front[target[i], target[j]] += update[i, j]
             updates[c] = np.empty((0, 0), dtype=np.float32)
-        _eliminate(front, pivots, positive[s])
+        mine = signs[starts[s] : starts[s + 1]]
+        _eliminate(front, pivots, mine)
         at = panel_starts[s]
         for i in range(pivots):
             panels[at] = np.float32(1.0) / front[i, i]
             panels[at + 1 : at + size - i] = front[i, i + 1 :]
             at += size - i
         if size > pivots:
-            updates[s] = _update_of(front, pivots, positive[s])
+            updates[s] = _update_of(front, pivots, mine)
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
 def _substitute(  # type: ignore[no-untyped-def]
-    starts, positive, row_starts, rows, panel_starts, panels, x, widest
+    starts, row_starts, rows, panel_starts, panels, signs, x, widest
 ):  # fmt: skip
     """Overwrite each row of `x` (in elimination order) with its solution."""
     y = np.empty(widest, dtype=np.float32)
@@ -462,7 +479,7 @@ def _substitute(  # type: ignore[no-untyped-def]
                 value = rest[0] * column[0]
                 for i in range(1, len(rest)):
                     rest[i] -= column[i] * value
-                x[k, first + j] = value if j < positive[s] else -value
+                x[k, first + j] = value * signs[first + j]
                 at += size - j
             for i in range(len(reached)):
                 x[k, reached[i]] += y[pivots + i]

@@ -46,6 +46,9 @@ LONGEST_STEP_MM = 10.0
 # An iteration that leaves more than this share of the distance pays badly; after two of them the tangent is old.
 POOR_CONTRACTION = 0.4
 ARMIJO = 1e-4
+HELD_STIFFNESS = 10.0
+# Away from equilibrium the tangent need not be definite; its diagonal is raised by these shares until it is.
+STABILISING_SHIFTS = (0.0, 0.02, 0.1, 0.5)
 # An organ's extent in mm; outside, the coordinates are metres, voxels or a whole body.
 SMALLEST_EXTENT_MM, LARGEST_EXTENT_MM = 5.0, 1000.0
 # A newton on one vertex must move it this far, or no hand could.
@@ -54,11 +57,14 @@ SMALLEST_ANSWER_MM_PER_N = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What `Interactive.restore` needs to go back."""
+    """What `Interactive.restore` needs to go back and then go on exactly as before."""
 
     displacement: Array
     patches: dict[str, Patch]
     time_s: float
+    factor: Factor
+    factored_at: Array
+    curvature: Curvature
 
 
 class Interactive:
@@ -102,6 +108,7 @@ class Interactive:
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
         self.time_s = 0.0
         self._cost_s = 0.0
+        self._response = Response(self._factor, averaged.vertices, {})
         self._take_hold()
         _check_answer(body, self._response)
         progress("coming to rest", 0.7)
@@ -120,6 +127,10 @@ class Interactive:
     def positions(self) -> Array:
         """Where the vertices are now, shape (n, 3), float64, mm, LPS."""
         return self.body.reference_points + self._u
+
+    def position_of(self, tool: str) -> Array:
+        """Position of a tool that holds tissue, shape (3,), mm, LPS."""
+        return self._held_patch(tool).position_mm
 
     def held_by(self, tool: str) -> Ints:
         """Vertices a tool holds, OrganMesh order."""
@@ -212,7 +223,7 @@ class Interactive:
 
     def _take_hold(self) -> None:
         """Answer forces with what is held now."""
-        if not hasattr(self, "_response") or not _same(self._response.patches, self._holding()):
+        if not _same(self._response.patches, self._holding()):
             self._response = Response(self._factor, self._averaged.vertices, self._holding())
             self._curvature.clear()
         loose = [p for p in self._patches.values() if not p.holding]
@@ -416,9 +427,16 @@ class Interactive:
         # Held displacements are fixed, so stiffness added to them changes no answer, but it keeps the matrix
         # definite where only the tools hold the tissue in shape.
         held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
-        diagonal = self._averaged.pattern.indptr[(3 * held[:, None] + np.arange(3)).ravel()]
-        values[diagonal] *= 2.0
-        factor = self._factor.refilled(values)
+        diagonal = self._averaged.pattern.indptr[: u.size]
+        values[diagonal[(3 * held[:, None] + np.arange(3)).ravel()]] *= HELD_STIFFNESS
+        for shift in STABILISING_SHIFTS:
+            values[diagonal] *= 1.0 + shift
+            try:
+                factor = self._factor.refilled(values)
+                break
+            except SolverError:
+                if shift == STABILISING_SHIFTS[-1]:
+                    raise
         return factor, Response(factor, self._averaged.vertices, patches), u
 
     def _refactor(self) -> bool:
@@ -451,14 +469,20 @@ class Interactive:
 
     def snapshot(self) -> Snapshot:
         """The present state."""
-        return Snapshot(self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, self.time_s)
+        return Snapshot(
+            self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, self.time_s,
+            self._factor, self._factored_at, self._curvature.copy(),
+        )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a state of this body."""
+        self._refactoring = None
         self._u = snapshot.displacement.copy()
         self._patches = {n: p.copy() for n, p in snapshot.patches.items()}
         self.time_s = snapshot.time_s
-        self._curvature.clear()
+        self._factor, self._factored_at = snapshot.factor, snapshot.factored_at
+        self._response = Response(self._factor, self._averaged.vertices, self._holding())
+        self._curvature = snapshot.curvature.copy()
         self._take_hold()
 
     def reset(self) -> None:

@@ -1,0 +1,15 @@
+"""Surgical acts as data: frozen, replayable, one a file.
+
+An act is a frozen dataclass that knows its physics, its units and its limits. `act.run(live, …)` carries it out on
+an `Interactive` body and yields the frames; a replay and the live service share that one way. `to_json` and
+`from_json` write and read it by its `act` key. The same list of acts is undo history, script, audit record and test
+fixture.
+"""
+
+from solver.actions.act import Act, from_json
+from solver.actions.grasp import Grasp
+from solver.actions.hold import Hold
+from solver.actions.pull import Pull
+from solver.actions.release import Release
+
+__all__ = ["Act", "Grasp", "Hold", "Pull", "Release", "from_json"]

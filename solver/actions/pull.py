@@ -1,0 +1,47 @@
+"""Pull: a tool that holds tissue moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+
+if TYPE_CHECKING:
+    from solver.interactive import Interactive
+
+
+@dataclass(frozen=True)
+class Pull(Act):
+    """Move a tool along a straight line at constant speed; what it holds follows.
+
+    Physics: prescribed displacement of the held tissue; the force is what the tissue answers. Quasi-static, so the
+    speed only sets how the way is divided into frames.
+
+    Parameters
+    ----------
+    tool : str
+        A tool that holds tissue.
+    by_mm : (float, float, float)
+        From where the tool is, LPS millimetres.
+    duration_s : float
+        Time it takes; 0 moves within one frame.
+    """
+
+    act: ClassVar[str] = "pull"
+    tool: str
+    by_mm: Vector
+    duration_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        checked_name(self.tool, "The tool")
+        object.__setattr__(self, "by_mm", checked_vector(self.by_mm, "by_mm"))
+        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+
+    def begin(self, live: Interactive) -> Callable[[float], None]:
+        """Set out from where the tool is."""
+        start, way = live.position_of(self.tool), np.asarray(self.by_mm)
+        return lambda share: live.move(self.tool, start + share * way)
