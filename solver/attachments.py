@@ -12,6 +12,7 @@ ch. 67).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,27 @@ from solver.errors import SolverError
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# Stiffness per area of a layer of tissue between organ and wall: k_n = E/L and k_t = µ/L of a layer of
-# thickness L. Fat: µ = 0.53 kPa (Sims 2010), E = 3 µ, L = 10 mm.
-FAT = (0.159, 0.053)
-FAT_SOURCE = "layer of 10 mm of fat, µ = 0.53 kPa (Sims 2010, Biomech Model Mechanobiol 9:703)"
-BARE_AREA = (1.5, 0.5)
-LIGAMENT = (0.6, 0.6)
-VENA_CAVA = (6.0, 6.0)
-SOURCE = "first estimate"
+# Normal and tangential stiffness, kPa/mm, and source of a layer of length L between organ and wall: E/L and
+# µ/L with E = 3 µ. The moduli are published, the lengths anatomical estimates; nobody has measured these in
+# place.
+_FAT = (0.159, 0.053, "10 mm of fat, µ = 0.53 kPa (Sims 2010, Biomech Model Mechanobiol 9:703)")
+_BARE_AREA = (
+    1.47,
+    0.49,
+    "8 mm of diaphragm, µ = 3.91 kPa as relaxed muscle (Chakouch 2015, PLoS One 10:e0138873)",
+)
+_VENA_CAVA = (
+    6.2,
+    2.1,
+    "20 mm of vein, a fifth of its section wall, E = 0.62 MPa there (Umale 2011, J Biomech 44:1678)",
+)
+# A sheet of modulus E, thickness t and length L along a band of width w pulls with E t / (L w) per area.
+_LIGAMENT = (
+    0.62,
+    0.62,
+    "fold of peritoneum 1 mm thick and 50 mm long on a band 20 mm wide, E = 0.62 MPa as vein wall (Umale 2011) "
+    "for want of its own",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,23 +103,32 @@ def from_anatomy(organ: OrganMesh) -> list[Attachment]:
         structure with an outer surface a weak foundation of fat.
     """
     surface = _Surface.of(organ)
-    found: list[tuple[str, NDArray[np.bool_], tuple[float, float], str]] = []
-    if "liver" in organ.structures.values() and surface.belongs("liver").any():
-        found += _of_liver(surface)
+    patches = _of_liver(surface) if surface.of_liver().any() else []
+    for structure in organ.structures.values():
+        if not structure.startswith("liver"):
+            patches.append(_Patch(f"fat around {structure}", surface.belongs(structure), *_FAT))
     taken = np.zeros(len(surface.facets), dtype=bool)
-    attachments: list[Attachment] = []
-    for name, mask, (normal, tangential), source in found:
-        free = mask & ~taken
+    attachments = []
+    for patch in patches:
+        free = patch.facets & ~taken
         taken |= free
         if free.any():
-            attachments.append(Attachment(name, surface.facets[free], normal, tangential, source=source))
-    for structure in organ.structures.values():
-        mask = surface.belongs(structure) & ~taken
-        if mask.any() and not structure.startswith("liver"):
             attachments.append(
-                Attachment(f"fat around {structure}", surface.facets[mask], *FAT, source=FAT_SOURCE)
+                Attachment(
+                    patch.name, surface.facets[free], patch.normal, patch.tangential, source=patch.source
+                )
             )
     return attachments
+
+
+class _Patch(NamedTuple):
+    """Facets of the outer surface that something holds."""
+
+    name: str
+    facets: NDArray[np.bool_]
+    normal: float
+    tangential: float
+    source: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,69 +152,84 @@ class _Surface:
         """Facets whose tetrahedron is of a structure."""
         return np.asarray(self.organ.region[self.organ.exterior_tets] == self.organ.value_of(structure))
 
+    def of_liver(self) -> NDArray[np.bool_]:
+        """Facets of the liver, whole or in segments."""
+        names = [n for n in self.organ.structures.values() if n == "liver" or n.startswith("liver_segment")]
+        return np.any([self.belongs(n) for n in names] or [np.zeros(len(self.facets), bool)], axis=0)
 
-def _vena_cava(surface: _Surface) -> Array:
+
+def _vena_cava(surface: _Surface, points: Array) -> Array:
     """Where the vena cava passes the liver, (x, y, z) mm: its centroid, or where its groove must be."""
     organ = surface.organ
-    if "inferior_vena_cava" in organ.structures.values() and len(organ.tets_of("inferior_vena_cava")):
-        low, high = np.quantile(organ.points[organ.vertices_of("liver"), 2], (0.5, 1.0))
-        points = organ.points[organ.vertices_of("inferior_vena_cava")]
-        beside = points[(points[:, 2] >= low) & (points[:, 2] <= high)]
-        return np.asarray((beside if len(beside) else points).mean(axis=0))
-    points = organ.points[organ.vertices_of("liver")]
     low, high = points.min(axis=0), points.max(axis=0)
+    if "inferior_vena_cava" in organ.structures.values() and len(organ.tets_of("inferior_vena_cava")):
+        vessel = organ.points[organ.vertices_of("inferior_vena_cava")]
+        beside = vessel[(vessel[:, 2] >= np.median(points[:, 2])) & (vessel[:, 2] <= high[2])]
+        return np.asarray((beside if len(beside) else vessel).mean(axis=0))
     # The groove lies right of the midline, a little left of the middle of the liver's width, on its back.
-    x = low[0] + 0.55 * (high[0] - low[0])
-    z = low[2] + 0.65 * (high[2] - low[2])
-    near = points[
-        (np.abs(points[:, 0] - x) < 0.1 * (high[0] - low[0])) & (points[:, 2] > z - 0.2 * (high[2] - low[2]))
-    ]
+    width, height = (high - low)[[0, 2]]
+    x, z = low[0] + 0.55 * width, low[2] + 0.65 * height
+    near = points[(np.abs(points[:, 0] - x) < 0.1 * width) & (points[:, 2] > z - 0.2 * height)]
     return np.array([x, (near if len(near) else points)[:, 1].max(), z])
 
 
-def _of_liver(surface: _Surface) -> list[tuple[str, NDArray[np.bool_], tuple[float, float], str]]:
-    liver = surface.belongs("liver")
-    points = surface.organ.points[surface.organ.vertices_of("liver")]
+def _of_liver(surface: _Surface) -> list[_Patch]:
+    """Patches of the liver's attachments; where two overlap the first keeps the facets.
+
+    Widths are shares of the liver's extent: its bare area reaches about a quarter of the width to the right
+    of the vena cava and its ends narrow into the triangular ligaments; the falciform ligament leaves the
+    vena cava forwards and a little to the left.
+    """
+    liver = surface.of_liver()
+    points = surface.organ.points[np.unique(surface.facets[liver])]
     low, high = points.min(axis=0), points.max(axis=0)
-    width, height = (high - low)[[0, 2]]
-    cava = _vena_cava(surface)
-    c, n = surface.centre, surface.normal
-    back, up = n[:, 1], n[:, 2]
-    upper = c[:, 2] > low[2] + 0.45 * height
-    dorsal = (
-        liver & upper & ((back > 0.35) | ((back > -0.1) & (up > 0.6) & (c[:, 1] > cava[1] - 0.15 * width)))
-    )
-    bare = dorsal & (c[:, 0] > cava[0] - 0.28 * width) & (c[:, 0] < cava[0] + 0.1 * width)
-    right = dorsal & (c[:, 0] <= cava[0] - 0.28 * width) & (c[:, 0] > cava[0] - 0.36 * width)
-    left = liver & upper & (up > 0.3) & (c[:, 0] > high[0] - 0.12 * width)
-    plane = cava[0] + 0.15 * (cava[1] - c[:, 1])
-    band = max(4.0, 0.75 * float(np.sqrt(4 / np.sqrt(3) * np.median(surface.area))))
-    falciform = (
-        liver
-        & (np.abs(c[:, 0] - plane) < band)
-        & (c[:, 1] < cava[1] - 0.1 * width)
-        & ((back < -0.2) | (up > 0.4))
-    )
-    groove = liver & upper & (np.linalg.norm((c - cava)[:, :2], axis=1) < 0.12 * width) & (back > -0.2)
+    width, depth, height = high - low
+    cava = _vena_cava(surface, points)
+    c, back, up = surface.centre, surface.normal[:, 1], surface.normal[:, 2]
+    across, behind = (c[:, 0] - cava[0]) / width, (c[:, 1] - cava[1]) / depth
+    upper = liver & (c[:, 2] > low[2] + 0.45 * height)
+    dorsal = upper & ((back > 0.35) | ((back > -0.1) & (up > 0.6) & (behind > -0.15)))
+    band = max(4.0, 1.15 * float(np.sqrt(np.median(surface.area))))
+    midline = np.abs(c[:, 0] - cava[0] - 0.15 * (cava[1] - c[:, 1])) < band
+    hilum = cava - np.array([0.0, 0.3 * depth, 0.2 * height])
+    visceral = liver & (up < -0.2)
+    porta = visceral & (np.linalg.norm(c - hilum, axis=1) < _reach(c[visceral], hilum, 0.08 * width))
     return [
         *_of_vessels(surface),
-        ("inferior vena cava", groove, VENA_CAVA, SOURCE),
-        ("coronary ligament", bare, BARE_AREA, SOURCE),
-        ("right triangular ligament", right, LIGAMENT, SOURCE),
-        ("left triangular ligament", left, LIGAMENT, SOURCE),
-        ("falciform ligament", falciform, LIGAMENT, SOURCE),
+        _Patch("inferior vena cava", upper & (np.hypot(across, behind) < 0.14) & (back > -0.2), *_VENA_CAVA),
+        _Patch("coronary ligament", dorsal & (across > -0.28) & (across < 0.1), *_BARE_AREA),
+        _Patch("right triangular ligament", dorsal & (across <= -0.28) & (across > -0.36), *_LIGAMENT),
+        _Patch(
+            "left triangular ligament", upper & (up > 0.3) & (c[:, 0] > high[0] - 0.12 * width), *_LIGAMENT
+        ),
+        _Patch(
+            "falciform ligament",
+            liver & midline & (behind < -0.15) & ((back < -0.2) | (up > 0.4)),
+            *_LIGAMENT,
+        ),
+        _Patch("hepatoduodenal ligament", porta, *_LIGAMENT),
     ]
 
 
-def _of_vessels(surface: _Surface) -> list[tuple[str, NDArray[np.bool_], tuple[float, float], str]]:
-    found = []
-    for structure, name in (
-        ("inferior_vena_cava", "inferior vena cava"),
-        ("portal_vein_and_splenic_vein", "hepatoduodenal ligament"),
-        ("portal_vein", "hepatoduodenal ligament"),
-    ):
-        if structure in surface.organ.structures.values():
-            mask = surface.belongs(structure)
-            stiffness = VENA_CAVA if structure == "inferior_vena_cava" else LIGAMENT
-            found.append((name, mask, stiffness, SOURCE))
-    return found
+def _reach(centres: Array, point: Array, radius: float) -> float:
+    """Radius of a ball around the centre nearest to a point, measured from the point."""
+    return radius + (float(np.linalg.norm(centres - point, axis=1).min()) if len(centres) else 0.0)
+
+
+def _of_vessels(surface: _Surface) -> list[_Patch]:
+    """Patches of the vessels that lead into the liver, where the mesh has them."""
+    organ, c = surface.organ, surface.centre
+    patches = []
+    if "inferior_vena_cava" in organ.structures.values():
+        vessel = surface.belongs("inferior_vena_cava")
+        z = c[vessel, 2] if vessel.any() else np.zeros(1)
+        edge = 2 * float(np.sqrt(np.median(surface.area)))
+        ends = (np.abs(surface.normal[:, 2]) > 0.7) & (
+            (c[:, 2] < z.min() + edge) | (c[:, 2] > z.max() - edge)
+        )
+        held = vessel & (ends | (surface.normal[:, 1] > 0.2))
+        patches.append(_Patch("inferior vena cava", held, *_VENA_CAVA))
+    for structure in ("portal_vein_and_splenic_vein", "portal_vein"):
+        if structure in organ.structures.values():
+            patches.append(_Patch("hepatoduodenal ligament", surface.belongs(structure), *_LIGAMENT))
+    return patches

@@ -130,7 +130,7 @@ class Body:
         self.cell_of_tet = np.argsort(self.tet_of_cell)
         self.vertex_of_node = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
         node_of_dof = np.empty(len(self.vertex_of_node), dtype=np.int64)
-        node_of_dof[self.space.dofmap.list.ravel()] = self.mesh.geometry.dofmap.ravel()
+        node_of_dof[self.space.dofmap.list.ravel()] = self.mesh.geometry.dofmaps[0].ravel()
         self.vertex_of_dof = self.vertex_of_node[node_of_dof]
         self.dof_of_vertex = np.argsort(self.vertex_of_dof)
 
@@ -197,7 +197,9 @@ class Body:
         self._capsules = self._find_capsules()
         facets = [(i, a.facets, a.name) for i, a in enumerate(self.attachments)]
         facets += [(CAPSULE_ID + i, triangles, "capsule") for i, (_, triangles) in enumerate(self._capsules)]
-        facets += [(PATCH_ID + i, triangles, name) for i, (name, triangles) in enumerate(self.patches.items())]
+        facets += [
+            (PATCH_ID + i, triangles, name) for i, (name, triangles) in enumerate(self.patches.items())
+        ]
         self.ds = ufl.Measure("ds", domain=self.mesh, subdomain_data=self._facet_domains(facets))
         cells = [(i, self._cells_of(names)) for i, (_, names, _) in enumerate(self._groups)]
         self.dx = ufl.Measure("dx", domain=self.mesh, subdomain_data=cells)

@@ -4,14 +4,14 @@
                Comput Fluids 1:73); the reference, free of locking.
 "P2", "P1"     quadratic or linear displacement alone, U(J) at every quadrature point. P1 locks.
 "P1-averaged"  linear displacement, change of volume averaged over the tetrahedra around a vertex
-               (`solver.averaging`): the discretisation of the live tier. Its tangent couples second neighbours;
-               written with the vertex pressures as unknowns, K du + Cᵀdp = −r, C du − D dp = 0 with the diagonal
-               D = V/K, it stays as sparse as that of a linear mixed element, and eliminating dp gives exactly the
-               tangent of the averaged energy.
+               (`solver.averaging`): the discretisation of the live tier. Its tangent couples second
+               neighbours; written with the vertex pressures as unknowns, K du + Cᵀdp = −r, C du − D dp = 0
+               with the diagonal D = V/K, it stays as sparse as that of a linear mixed element, and
+               eliminating dp gives exactly the tangent of the averaged energy.
 
-All unknowns of an element form one vector: displacement first. Displacements at organ vertices come and go through
-one sparse interpolation matrix, so that a prescribed patch holds the midpoints of its edges as well and reactions
-return to the vertices with the work they do.
+All unknowns of an element form one vector: displacement first. Displacements at organ vertices come and go
+through one sparse interpolation matrix, so that a prescribed patch holds the midpoints of its edges as well
+and reactions return to the vertices with the work they do.
 """
 
 from __future__ import annotations
@@ -74,15 +74,16 @@ class Element:
         if self.name == "P2-P1":
             scalar = basix.ufl.element("Lagrange", cell, 1)
             space = fem.functionspace(self.body.mesh, basix.ufl.mixed_element([vector, scalar]))
-            collapsed, self._parent = space.sub(0).collapse()
-            pressures, self._pressure_parent = space.sub(1).collapse()
+            collapsed, parent = space.sub(0).collapse()
+            pressures, pressure_parent = space.sub(1).collapse()
+            self._pressure_parent = np.asarray(pressure_parent)
             self._pressure_vertex = _vertex_of_scalar_dof(self.body, pressures)
         else:
             space = collapsed = fem.functionspace(self.body.mesh, vector)
-            self._parent = np.arange(space.dofmap.index_map.size_local * 3)
+            parent = list(range(space.dofmap.index_map.size_local * 3))
         self.space = space
         self.state = fem.Function(space)
-        self.displacements = np.asarray(self._parent, dtype=np.int64).reshape(-1, 3)
+        self.displacements = np.asarray(parent, dtype=np.int64).reshape(-1, 3)
         self.interpolation = _interpolation(self.body, collapsed, order)
 
     def _build_forms(self, loads: Sequence[Load]) -> None:
@@ -140,14 +141,24 @@ class Element:
     def strain_energy(self, x: Array) -> float:
         """Energy stored in tissues and capsules, µJ."""
         self.state.x.array[:] = x
-        return float(fem.assemble_scalar(self._energy))
+        return float(np.real(fem.assemble_scalar(self._energy)))
 
     # ------------------------------------------------------------------ organ order
 
     def from_vertices(self, displacement: Array) -> Array:
-        """Unknowns whose displacement interpolates that of the organ's vertices, shape (n, 3); pressures 0."""
+        """Unknowns whose displacement interpolates that of the organ's vertices, shape (n, 3), and whose pressure is
+        the volume stress that this displacement makes, averaged at the vertices.
+        """
         x = np.zeros(self.unknowns)
         x[self.displacements] = self.interpolation @ displacement
+        if self.name == "P2-P1":
+            body = self.body
+            volumes, bulk = body.rest_volumes[:, None], body.bulk.x.array[:, None]
+            stress = volumes * bulk * (body.jacobians(body.from_organ(displacement))[:, None] - 1)
+            n = len(displacement)
+            weight = np.bincount(body.cell_dofs.ravel(), np.tile(volumes, 4).ravel(), n)
+            mean = np.bincount(body.cell_dofs.ravel(), np.tile(stress, 4).ravel(), n) / weight
+            x[self._pressure_parent] = body.to_organ(mean)[self._pressure_vertex]
         return x
 
     def at_vertices(self, x: Array) -> Array:
@@ -166,7 +177,7 @@ class Element:
         if self.name != "P2-P1":
             return None
         values = np.empty(len(self._pressure_vertex))
-        values[self._pressure_vertex] = x[np.asarray(self._pressure_parent)]
+        values[self._pressure_vertex] = x[self._pressure_parent]
         return values
 
 
@@ -228,13 +239,13 @@ def make_element(body: Body, name: ElementName, loads: Sequence[Load] = ()) -> E
 def _vertex_of_scalar_dof(body: Body, space: fem.FunctionSpace) -> Index:
     """Organ vertex of each degree of freedom of a continuous linear scalar space."""
     vertex = np.empty(space.dofmap.index_map.size_local, dtype=np.int64)
-    vertex[space.dofmap.list.ravel()] = body.vertex_of_node[body.mesh.geometry.dofmap.ravel()]
+    vertex[space.dofmap.list.ravel()] = body.vertex_of_node[body.mesh.geometry.dofmaps[0].ravel()]
     return vertex
 
 
 def _interpolation(body: Body, space: fem.FunctionSpace, order: int) -> csr_matrix:
     """From organ vertices to the nodes of a space: the vertices, and for order 2 the midpoints of the edges."""
-    corners = body.vertex_of_node[body.mesh.geometry.dofmap]
+    corners = body.vertex_of_node[body.mesh.geometry.dofmaps[0]]
     nodes = space.dofmap.list
     count = space.dofmap.index_map.size_local
     pair = np.empty((count, 2), dtype=np.int64)
@@ -243,6 +254,8 @@ def _interpolation(body: Body, space: fem.FunctionSpace, order: int) -> csr_matr
         edges = np.asarray(basix.topology(basix.CellType.tetrahedron)[1])
         pair[nodes[:, 4:]] = corners[:, edges]
     rows = np.repeat(np.arange(count), 2)
-    matrix = csr_matrix((np.full(2 * count, 0.5), (rows, pair.ravel())), shape=(count, len(body.organ.points)))
+    matrix = csr_matrix(
+        (np.full(2 * count, 0.5), (rows, pair.ravel())), shape=(count, len(body.organ.points))
+    )
     matrix.sum_duplicates()
     return matrix

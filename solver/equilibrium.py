@@ -1,11 +1,12 @@
 """The reference tier: static equilibrium by load stepping and Newton's method, every step checked.
 
-The load (gravity, surface loads, moved vertices) is put on in steps. Each step starts from the secant through the
-last two equilibria, or from one linear solve that carries the moved vertices along, and is brought to equilibrium
-by Newton's method with backtracking. A step counts only if Newton converged, every value is finite and J stays
-above 0.3 at every quadrature point: a residual can vanish on a branch where the tissue is turned inside out. A
-step that fails is taken back and halved; when halving does not help the solve is refused, saying where and why,
-and nothing of it is kept (Bonet & Wood 2008, ch. 9; Wriggers 2008, ch. 5).
+The load (gravity, surface loads, moved vertices) is put on in steps. Each step starts from the secant
+through the last two equilibria, or from one linear solve that carries the moved vertices along, and is
+brought to equilibrium by Newton's method with backtracking. A step counts only if Newton converged, every
+value is finite and J stays above 0.3 at every quadrature point: a residual can vanish on a branch where the
+tissue is turned inside out. A step that fails is taken back and halved; when halving does not help the
+solve is refused, saying where and why, and nothing of it is kept (Bonet & Wood 2008, ch. 9; Wriggers 2008,
+ch. 5).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ Index = NDArray[np.int64]
 MINIMUM_JACOBIAN = 0.3
 RELATIVE_RESIDUAL = 1e-9
 NEWTON_ITERATIONS = 20
+FAR = 10.0
+FOLDED = 0.05
 SMALLEST_STEP = 1.0 / 512
 
 
@@ -92,7 +95,8 @@ class Equilibrium:
     ----------
     body : Body
     element : {"P2-P1", "P2", "P1", "P1-averaged"}
-        See `solver.elements`. "P1-averaged" gives the exact equilibrium of the live tier's own discretisation.
+        See `solver.elements`. "P1-averaged" gives the exact equilibrium of the live tier's own
+        discretisation.
     loads : sequence of Load
         Surface loads on patches of the body.
 
@@ -119,8 +123,9 @@ class Equilibrium:
         Parameters
         ----------
         prescribed : (vertices, displacements), optional
-            Vertex indices, shape (k,), OrganMesh order, and their displacement from the scanned shape, mm, shape
-            (k, 3); NaN leaves a component free. Midpoints of element edges between two such vertices follow.
+            Vertex indices, shape (k,), OrganMesh order, and their displacement from the scanned shape, mm,
+            shape (k, 3); NaN leaves a component free. Midpoints of element edges between two such vertices
+            follow.
         gravity : bool
             False switches the body's gravity off.
         steps : int
@@ -253,7 +258,9 @@ class _Path:
             self.body.gravity.value[:] = self.body.gravity_mm_s2
         return x, self.iterations, taken
 
-    def _step(self, x: Array, last: tuple[Array, float] | None, share: float, upto: float) -> tuple[Array, int]:
+    def _step(
+        self, x: Array, last: tuple[Array, float] | None, share: float, upto: float
+    ) -> tuple[Array, int]:
         """Equilibrium at `upto` of the load from that at `share`, and its iterations."""
         self.load(upto)
         if last is None:
@@ -270,10 +277,15 @@ class _Path:
         residual = self.element.residual(x)
         if not np.any(move):
             self.forces = max(self.forces, self.merit(residual))
+        # Far from equilibrium the residual may rise before it falls: the worst of the last three is the
+        # bound.
+        history = [self.merit(residual) * FAR]
         for iteration in range(1, NEWTON_ITERATIONS + 1):
             self.iterations += 1
             change = self._direction(x, residual, move)
-            x, residual = self._backtrack(x, change, residual, moved=bool(np.any(move)))
+            bound = np.inf if np.any(move) else max(history[-3:])
+            x, residual = self._backtrack(x, change, bound)
+            history.append(self.merit(residual))
             move = np.zeros_like(move)
             if self.relative(residual) < RELATIVE_RESIDUAL:
                 self._guard(x)
@@ -303,26 +315,24 @@ class _Path:
             raise _Failed("the tangent is singular")
         return change
 
-    def _backtrack(self, x: Array, change: Array, residual: Array, moved: bool) -> tuple[Array, Array]:
-        """Longest of the steps 1, ½, ¼ … along `change` that keeps the tissue unfolded and lowers the residual.
-
-        A step that carries moved vertices along must be taken whole, and may raise the residual.
+    def _backtrack(self, x: Array, change: Array, bound: float) -> tuple[Array, Array]:
+        """Longest of the steps 1, ½, ¼ … along `change` that keeps the tissue unfolded and the residual below
+        `bound`; without a bound the step carries moved vertices along and must be taken whole.
         """
-        before = self.merit(residual)
-        length = 1.0
-        while length > 1e-3:
+        length, shortest = 1.0, 1.0 if np.isinf(bound) else 1e-3
+        while length >= shortest:
             y = x + length * change
-            if self.element.jacobians(y).min() > 0.05:
+            if self.element.jacobians(y).min() > FOLDED:
                 new = self.element.residual(y)
-                if np.isfinite(new).all() and (moved or self.merit(new) <= (1 - 1e-4 * length) * before):
+                if np.isfinite(new).all() and self.merit(new) <= max(
+                    (1 - 1e-4 * length) * bound, RELATIVE_RESIDUAL * self.forces
+                ):
                     return y, new
-                if np.isfinite(new).all() and self.relative(new) < RELATIVE_RESIDUAL:
-                    return y, new
-            if moved:
-                break
             length /= 2
-        jacobians = self.element.jacobians(x + (1.0 if moved else length) * change)
-        raise _Failed(f"the tissue folds ({self._where_jacobian(jacobians)})", self._reach(x, change))
+        worst = self.element.jacobians(x + 2 * length * change)
+        if worst.min() > FOLDED:
+            raise _Failed(f"the out-of-balance force does not fall ({self._where_jacobian(worst)})")
+        raise _Failed(f"the tissue folds ({self._where_jacobian(worst)})", self._reach(x, change))
 
     def _reach(self, x: Array, change: Array) -> float:
         """Part of a change that leaves J above one half everywhere."""

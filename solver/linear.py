@@ -6,6 +6,8 @@ indefinite matrices of mixed elements and costs half of LU.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
@@ -34,7 +36,8 @@ class Factor:
         matrix.sort_indices()
         csr = (matrix.indptr.astype(PETSc.IntType), matrix.indices.astype(PETSc.IntType), matrix.data)
         self._matrix = PETSc.Mat().createAIJ(size=matrix.shape, csr=csr, comm=PETSc.COMM_SELF)
-        self._matrix.setOption(PETSc.Mat.Option.SYMMETRIC, symmetric)
+        option: Any = PETSc.Mat.Option.SYMMETRIC
+        self._matrix.setOption(option, symmetric)
         self._solver = PETSc.KSP().create(PETSc.COMM_SELF)
         self._solver.setType("preonly")
         self._solver.setOperators(self._matrix)
@@ -52,7 +55,7 @@ class Factor:
         if factoring.getFailedReason() != 0:
             self.destroy()
             raise ArithmeticError("the tangent is singular")
-        self._solution, self._load = self._matrix.createVecs()
+        self._solution, self._load = self._matrix.createVecRight(), self._matrix.createVecLeft()
 
     def solve(self, load: Array) -> Array:
         """Solution for one right-hand side."""

@@ -1,7 +1,8 @@
 """Loads on the surface: dead tractions and pressures that follow the tissue.
 
-A traction acts per reference area and keeps its direction: its work is ∫ t·u dA. A pressure pushes against the
-deformed surface; by Nanson's formula its virtual work is −∫ p J F⁻ᵀN·δu dA (Holzapfel 2000, § 8.3). Units: kPa.
+A traction acts per reference area and keeps its direction: its work is ∫ t·u dA. A pressure pushes against
+the deformed surface; by Nanson's formula its virtual work is −∫ p J F⁻ᵀN·δu dA (Holzapfel 2000, § 8.3).
+Units: kPa.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class Pressure:
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.pressure_kPa):
-            raise SolverError(f"The pressure on '{self.patch}' is {self.pressure_kPa} kPa; give a finite number.")
+            raise SolverError(
+                f"The pressure on '{self.patch}' is {self.pressure_kPa} kPa; give a finite number."
+            )
 
     def virtual_work(self, body: Body, u: Any, v: Any, share: fem.Constant) -> ufl.Form:
         """Virtual work of the load, scaled by `share`, at displacement u in direction v."""

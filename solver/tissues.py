@@ -21,7 +21,7 @@ from solver.errors import SolverError
 from solver.materials import LAWS, Compressibility, Law, Membrane
 
 BULK_TO_SHEAR = 50.0
-CONFIDENCE = ("measured", "transferred", "derived")
+CONFIDENCE = ("measured", "transferred", "derived", "assumed")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Tissue:
         Publication the constants were read in.
     spread_kPa : float or None
         Standard deviation of the shear modulus, where published.
-    confidence : {"measured", "transferred", "derived"}
+    confidence : {"measured", "transferred", "derived", "assumed"}
     capsule : Membrane or None
         Membrane on the outer surface of the organ.
     """
@@ -141,6 +141,9 @@ _TISSUE_OF_STRUCTURE = {
     "kidney": "kidney",
     "spleen": "spleen",
     "subcutaneous_fat": "fat",
+    "gallbladder": "gallbladder",
+    "pancreas": "pancreas",
+    "muscle": "muscle",
 }
 
 

@@ -1,10 +1,10 @@
 """The stress-free shape of an organ that the scan shows under gravity.
 
-Wanted are reference points X such that X + u(X) is the scanned shape, u(X) being the equilibrium under gravity of
-the body whose stress-free shape is X. The inverse fixed point of Sellier (2011, J Mech Phys Solids 59:1364) moves
-X by the misfit, X ← X − (X + u(X) − x_scan); it needs nothing but forward solves and contracts as long as the sag
-is moderate. Anderson's acceleration over the last misfits (Walker & Ni 2011, SIAM J Numer Anal 49:1715) takes it
-through the large sag of an organ on soft attachments.
+Wanted are reference points X such that X + u(X) is the scanned shape, u(X) being the equilibrium under
+gravity of the body whose stress-free shape is X. The inverse fixed point of Sellier (2011, J Mech Phys
+Solids 59:1364) moves X by the misfit, X ← X − (X + u(X) − x_scan); it needs nothing but forward solves and
+contracts as long as the sag is moderate. Anderson's acceleration over the last misfits (Walker & Ni 2011,
+SIAM J Numer Anal 49:1715) takes it through the large sag of an organ on soft attachments.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def unload(
     """
     if not np.any(body.gravity_mm_s2):
         return body
-    points, shapes, misfits, state = body.reference_points, [], [], None
+    points, state = body.reference_points, None
+    shapes: list[Array] = []
+    misfits: list[Array] = []
     for count in range(1, iterations + 1):
         trial = body if points is body.reference_points else body.on_reference(points)
         equilibrium = Equilibrium(trial, element)
