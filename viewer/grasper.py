@@ -74,8 +74,7 @@ class Grasper:
         self._arrow = add_surface(plotter, _unit_arrow(), theme.HELD, ambient=0.25)
         self._actors += [self._tool, self._arrow]
         plotter.renderer.AddViewProp(self._label)
-        style = self._label.GetTextProperty()
-        style.SetFontSize(max(13, round(16 * plotter.window_size[1] / 768)))
+        self._sizer = plotter.renderer.AddObserver("StartEvent", lambda *_: self._size_label(plotter))
         self.follow(None)
 
     def detach(self, plotter: Plotter) -> None:
@@ -83,6 +82,7 @@ class Grasper:
         for actor in self._actors:
             plotter.remove_actor(actor, render=False, reset_camera=False)
         plotter.renderer.RemoveViewProp(self._label)
+        plotter.renderer.RemoveObserver(self._sizer)
         self._actors = []
         self._arrow = self._tool = None
 
@@ -97,6 +97,9 @@ class Grasper:
         if force_N is not None or self._arrow is not None:
             self._show_force(np.zeros(3) if force_N is None else np.asarray(force_N, dtype=np.float64))
 
+    def _size_label(self, plotter: Plotter) -> None:
+        self._label.GetTextProperty().SetFontSize(max(11, round(17 * plotter.renderer.GetSize()[1] / 768)))
+
     def _show_force(self, force: NDArray[np.float64]) -> None:
         self.force_N = float(np.linalg.norm(force))
         felt = self.force_N >= _ARROW_LEAST_N
@@ -108,9 +111,9 @@ class Grasper:
             return
         length = min(self.force_N * _ARROW_MM_PER_N, _ARROW_LONGEST_MM)
         self._arrow.user_matrix = _placed(self.tip_mm, force, length)
-        head = self.tip_mm + force / self.force_N * (length + 5.0)
-        self._label.GetPositionCoordinate().SetValue(*head)
-        self._label.SetInput(f"{self.force_N:.2f} N")
+        beside = self.tip_mm + force / self.force_N * 0.6 * length
+        self._label.GetPositionCoordinate().SetValue(*beside)
+        self._label.SetInput(f"   {self.force_N:.2f} N")
 
 
 class _Patch:

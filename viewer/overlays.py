@@ -23,7 +23,6 @@ from viewer.drawing import Plotter
 if TYPE_CHECKING:
     from viewer.scene import Reading
 
-STATE_WORDS = {"converged": "converged", "approaching": "approaching", "stale": "catching up"}
 # Round lengths for the scale bar, mm.
 _LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100, 200)
 _CUBE_SHARE = 0.13
@@ -47,24 +46,31 @@ class Hud:
     def __init__(self) -> None:
         self._title = text_actor(15, theme.TEXT, bold=True)
         self._note = text_actor(14, theme.MUTED)
+        self._unit = text_actor(14, theme.MUTED)
         self._force = text_actor(34, theme.TEXT)
-        self._unit = text_actor(15, theme.MUTED)
         self._state = text_actor(14, theme.GOOD, bold=True)
         self._details = text_actor(14, theme.MUTED)
-        self._actors = (self._title, self._note, self._force, self._unit, self._state, self._details)
+        # Text, size in points and place in pixels of a picture 768 high; a negative height counts from the top.
+        self._rows = (
+            (self._title, 15, -40),
+            (self._note, 14, -64),
+            (self._unit, 14, 108),
+            (self._force, 34, 64),
+            (self._state, 14, 40),
+            (self._details, 14, 20),
+        )
 
     def attach(self, plotter: Plotter) -> None:
-        """Draw on a plotter; places follow the window's height."""
-        for actor in self._actors:
+        """Draw on a plotter; sizes and places follow its height."""
+        for actor, _, _ in self._rows:
             plotter.renderer.AddViewProp(actor)
-        scale = plotter.window_size[1] / 768
-        rows = {self._title: (24, -40), self._note: (24, -62)}
-        rows |= {self._force: (24, 62), self._unit: (24, 104), self._state: (24, 40), self._details: (24, 20)}
-        for actor, (x, y) in rows.items():
-            style = actor.GetTextProperty()
-            style.SetFontSize(round(style.GetFontSize() * scale))
-            below_top = plotter.window_size[1] if y < 0 else 0
-            actor.SetPosition(x * scale, below_top + y * scale)
+        plotter.renderer.AddObserver("StartEvent", lambda *_: self._lay_out(plotter.renderer.GetSize()[1]))
+
+    def _lay_out(self, height: int) -> None:
+        scale = height / 768
+        for actor, size, place in self._rows:
+            actor.GetTextProperty().SetFontSize(max(8, round(size * scale)))
+            actor.SetPosition(24 * scale, place * scale + (height if place < 0 else 0))
 
     def write(self, title: str, reading: Reading) -> None:
         """Write a frame's numbers."""
@@ -72,7 +78,7 @@ class Hud:
         self._note.SetInput(reading.note or " ")
         self._unit.SetInput("Force on the tissue")
         self._force.SetInput(f"{reading.force_N:.2f} N")
-        self._state.SetInput(STATE_WORDS.get(reading.state, reading.state))
+        self._state.SetInput(reading.state)
         self._state.GetTextProperty().SetColor(
             *theme.rgb(theme.STATE_COLOURS.get(reading.state, theme.MUTED))
         )
@@ -165,8 +171,6 @@ class ScaleBar:
         """Draw left of the orientation cube on a plotter."""
         plotter.renderer.AddViewProp(self._bar)
         plotter.renderer.AddViewProp(self._label)
-        style = self._label.GetTextProperty()
-        style.SetFontSize(max(11, round(style.GetFontSize() * plotter.window_size[1] / 768)))
         plotter.renderer.AddObserver("StartEvent", lambda *_: self._fit(plotter))
 
     def _fit(self, plotter: Plotter) -> None:
@@ -189,6 +193,7 @@ class ScaleBar:
         for i, (px, py) in enumerate(ends):
             self._points.SetPoint(i, px, py, 0.0)
         self._points.Modified()
+        self._label.GetTextProperty().SetFontSize(max(9, round(13 * size[1] / 768)))
         self._label.SetInput(f"{self.length_mm:g} mm")
         self._label.SetPosition(right, y + 2 * tick)
 

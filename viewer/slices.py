@@ -137,6 +137,11 @@ class SliceModel:
         sums = [marked.sum(axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
         return self.to_mm(np.array([float(np.argmax(count)) for count in sums]))
 
+    @property
+    def structures(self) -> list[str]:
+        """Names of the structures that have outlines."""
+        return list(self._names.values())
+
     # Where ---------------------------------------------------------------------------------------------
 
     def to_mm(self, index: NDArray[np.floating]) -> NDArray[np.float64]:

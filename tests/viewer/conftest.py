@@ -36,6 +36,21 @@ class SmallCase:
     labels: SimpleNamespace
     path: Path
     facts: dict[str, object] = field(default_factory=dict)
+    centre_mm: NDArray[np.float64] = field(default_factory=CENTRE_MM.copy)
+    radii_mm: NDArray[np.float64] = field(default_factory=RADII_MM.copy)
+
+    @property
+    def pole_mm(self) -> NDArray[np.float64]:
+        """The foremost point of the surface."""
+        return self.centre_mm - [0.0, self.radii_mm[1], 0.0]
+
+    def pulled(self, by_mm: float, time_s: float = 1.0) -> SmallFrame:
+        """A smooth bump: tissue near the front pole is drawn forward (anterior) by up to `by_mm`."""
+        near = np.exp(-(((self.organ.points - self.pole_mm) / 28.0) ** 2).sum(axis=1))
+        displacement = np.zeros((len(self.organ.points), 3), dtype=np.float32)
+        displacement[:, 1] = -by_mm * near
+        force = {"grasper": np.array([0.0, -0.1 * by_mm, 0.0])} if by_mm else {}
+        return SmallFrame(displacement, force, time_s=time_s)
 
 
 @dataclass
@@ -115,13 +130,3 @@ def small_case(tmp_path_factory: pytest.TempPathFactory) -> SmallCase:
         labels=SimpleNamespace(image=labels, names={1: "liver", 2: "liver_tumour"}),
         path=tmp_path_factory.mktemp("case"),
     )
-
-
-def pulled(case: SmallCase, by_mm: float, time_s: float = 1.0) -> SmallFrame:
-    """A smooth bump: tissue near the front pole is drawn forward (anterior) by up to `by_mm`."""
-    pole = CENTRE_MM - [0.0, RADII_MM[1], 0.0]
-    near = np.exp(-(((case.organ.points - pole) / 28.0) ** 2).sum(axis=1))
-    displacement = np.zeros((len(case.organ.points), 3), dtype=np.float32)
-    displacement[:, 1] = -by_mm * near
-    force = {"grasper": np.array([0.0, -0.1 * by_mm, 0.0])} if by_mm else {}
-    return SmallFrame(displacement, force, time_s=time_s)

@@ -11,20 +11,18 @@ from viewer.picking import Picker
 from viewer.scene import Scene
 from viewer.skin import Skin
 
-from .conftest import CENTRE_MM, RADII_MM, pulled
 
-
-def on_ellipsoid(direction: np.ndarray) -> np.ndarray:
+def on_ellipsoid(small_case: Any, direction: np.ndarray) -> np.ndarray:
     direction = direction / np.linalg.norm(direction)
-    return CENTRE_MM + direction / np.linalg.norm(direction / RADII_MM)
+    return small_case.centre_mm + direction / np.linalg.norm(direction / small_case.radii_mm)
 
 
 def test_a_ray_lands_on_the_surface(small_case: Any) -> None:
     scene = Scene(small_case)
     rng = np.random.default_rng(3)
     for direction in rng.normal(size=(40, 3)):
-        target = on_ellipsoid(direction)
-        hit = scene.pick(CENTRE_MM + 6 * (target - CENTRE_MM), CENTRE_MM)
+        target = on_ellipsoid(small_case, direction)
+        hit = scene.pick(small_case.centre_mm + 6 * (target - small_case.centre_mm), small_case.centre_mm)
         assert hit is not None
         assert hit.structure == "liver"
         assert np.linalg.norm(hit.point_mm - target) < 0.5  # chords of an 80-sided ball
@@ -34,10 +32,10 @@ def test_a_ray_lands_on_the_surface(small_case: Any) -> None:
 
 def test_picking_follows_the_deformation_and_remembers_the_scan(small_case: Any) -> None:
     scene = Scene(small_case)
-    pole = CENTRE_MM - [0, RADII_MM[1], 0]
-    ray = (pole - [0, 300, 0], CENTRE_MM)
+    pole = small_case.pole_mm
+    ray = (pole - [0, 300, 0], small_case.centre_mm)
     before = scene.pick(*ray)
-    scene.update(pulled(small_case, 30.0))
+    scene.update(small_case.pulled(30.0))
     after = scene.pick(*ray)
     assert before is not None
     assert after is not None
@@ -61,9 +59,9 @@ def test_a_miss_is_none_and_the_nearer_of_two_wins() -> None:
 
 
 @pytest.mark.parametrize("name", list(VIEWS))
-def test_pixels_and_points_agree(name: str) -> None:
+def test_pixels_and_points_agree(small_case: Any, name: str) -> None:
     camera = pv.Camera()
-    points = CENTRE_MM + np.random.default_rng(1).normal(size=(200, 3)) * [40, 20, 30]
+    points = small_case.centre_mm + np.random.default_rng(1).normal(size=(200, 3)) * [40, 20, 30]
     view_of(name, points).apply(camera, (640, 480))
     eye = Eye.of(camera, (640, 480))
     for point in points:
@@ -79,7 +77,7 @@ def test_pixels_and_points_agree(name: str) -> None:
 def test_eye_draws_where_vtk_draws(small_case: Any) -> None:
     """A small ball seen by VTK must lie at the pixel that `Eye` computes for its centre."""
     plotter = pv.Plotter(off_screen=True, window_size=(400, 300))
-    centre = CENTRE_MM + np.array([21.0, -5.0, 13.0])
+    centre = small_case.centre_mm + np.array([21.0, -5.0, 13.0])
     plotter.add_mesh(pv.Sphere(radius=2.0, center=centre), color="white", lighting=False)
     plotter.set_background("black")
     view_of("surgeon", small_case.surfaces["liver"].points).apply(plotter.camera, (400, 300))

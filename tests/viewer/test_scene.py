@@ -12,10 +12,6 @@ from viewer import quality
 from viewer.errors import ViewerError
 from viewer.scene import Scene
 
-from .conftest import CENTRE_MM, RADII_MM, pulled
-
-POLE = CENTRE_MM - [0.0, RADII_MM[1], 0.0]
-
 
 @pytest.fixture
 def plotter() -> Iterator[Any]:
@@ -26,7 +22,7 @@ def plotter() -> Iterator[Any]:
 
 def test_every_surface_moves_with_the_mesh_it_is_embedded_in(small_case: Any) -> None:
     scene = Scene(small_case)
-    frame = pulled(small_case, 30.0)
+    frame = small_case.pulled(30.0)
     scene.update(frame)
     for name, surface in small_case.surfaces.items():
         embedding = Embedding(small_case.organ, surface.points)
@@ -41,7 +37,7 @@ def test_points_are_written_in_place(small_case: Any) -> None:
     before = skin.mesh.GetPoints().GetData()
     address = np.asarray(skin.mesh.points).ctypes.data
     time = before.GetMTime()
-    skin.move(pulled(small_case, 10.0).displacement)
+    skin.move(small_case.pulled(10.0).displacement)
     assert skin.mesh.GetPoints().GetData() is before
     assert np.asarray(skin.mesh.points).ctypes.data == address == skin.points.ctypes.data
     assert before.GetMTime() > time
@@ -49,7 +45,7 @@ def test_points_are_written_in_place(small_case: Any) -> None:
 
 def test_normals_belong_to_the_present_shape(small_case: Any) -> None:
     skin = Scene(small_case).skins["liver"]
-    skin.move(pulled(small_case, 30.0).displacement)
+    skin.move(small_case.pulled(30.0).displacement)
     fresh = pv.PolyData.from_regular_faces(skin.points.astype(float), skin.triangles).compute_normals(
         cell_normals=False, split_vertices=False, consistent_normals=False, auto_orient_normals=False
     )
@@ -66,7 +62,7 @@ def test_shading_follows_the_deformation(small_case: Any, plotter: Any) -> None:
     scene.show_structure("liver", opacity=1.0)
     plotter.show(auto_close=False)
     rest = plotter.screenshot(return_img=True).astype(int)
-    scene.update(pulled(small_case, 25.0))
+    scene.update(small_case.pulled(25.0))
     plotter.render()
     moved = plotter.screenshot(return_img=True).astype(int)
 
@@ -88,7 +84,7 @@ def test_shading_follows_the_deformation(small_case: Any, plotter: Any) -> None:
 
 def test_reading_carries_force_and_displacement(small_case: Any) -> None:
     scene = Scene(small_case)
-    scene.update(pulled(small_case, 20.0, time_s=2.5))
+    scene.update(small_case.pulled(20.0, time_s=2.5))
     assert scene.reading.force_N == pytest.approx(2.0)
     assert scene.reading.displacement_mm == pytest.approx(20.0, rel=0.05)
     assert scene.reading.time_s == 2.5
@@ -100,13 +96,13 @@ def test_reading_carries_force_and_displacement(small_case: Any) -> None:
 def test_jaws_follow_what_they_hold(small_case: Any, plotter: Any) -> None:
     scene = Scene(small_case)
     scene.attach(plotter, quality.SOFTWARE)
-    scene.grasp("grasper", POLE, 10.0)
-    frame = pulled(small_case, 20.0)
+    scene.grasp("grasper", small_case.pole_mm, 10.0)
+    frame = small_case.pulled(20.0)
     scene.update(frame)
     grasper = scene.graspers["grasper"]
     assert grasper.held > 3
-    carried = Embedding(small_case.organ, POLE[None]).matrix @ frame.displacement
-    assert grasper.tip_mm - POLE == pytest.approx(carried[0], abs=2.0)
+    carried = Embedding(small_case.organ, small_case.pole_mm[None]).matrix @ frame.displacement
+    assert grasper.tip_mm - small_case.pole_mm == pytest.approx(carried[0], abs=2.0)
     assert grasper.force_N == pytest.approx(2.0)
     actors = len(plotter.actors)
     scene.release("grasper")
@@ -117,7 +113,10 @@ def test_jaws_follow_what_they_hold(small_case: Any, plotter: Any) -> None:
 def test_tumour_inside_cannot_be_reached(small_case: Any) -> None:
     scene = Scene(small_case)
     scene.show_structure("liver", visible=False)
-    assert scene.pick(POLE - [0, 100, 0], CENTRE_MM + np.array([25.0, 200.0, 5.0])) is None
+    assert (
+        scene.pick(small_case.pole_mm - [0, 100, 0], small_case.centre_mm + np.array([25.0, 200.0, 5.0]))
+        is None
+    )
 
 
 def test_parenchyma_lets_the_tumour_show(small_case: Any, plotter: Any) -> None:

@@ -10,8 +10,6 @@ import SimpleITK as sitk
 from viewer.errors import ViewerError
 from viewer.slices import CT_WINDOWS, PLANES, SliceModel
 
-from .conftest import CENTRE_MM, RADII_MM
-
 
 def corners_scan(orientation: str) -> SimpleNamespace:
     """A volume whose value says where it lies: 100 * (x > 0) + 10 * (y > 0) + (z > 0), stored in any axis order."""
@@ -44,7 +42,7 @@ def test_pictures_follow_the_radiological_convention(orientation: str) -> None:
 def test_windows_map_hounsfield_units_to_grey(small_case: Any) -> None:
     model = SliceModel(small_case.scan, small_case.labels)
     assert model.windows == CT_WINDOWS
-    model.move_to(CENTRE_MM)
+    model.move_to(small_case.centre_mm)
     values = sitk.GetArrayFromImage(small_case.scan.image)[model.index[2]]
     expected = np.clip((values - (50 - 200)) / 400 * 255, 0, 255)
     np.testing.assert_allclose(model.picture("axial"), expected, atol=1.0)
@@ -52,7 +50,7 @@ def test_windows_map_hounsfield_units_to_grey(small_case: Any) -> None:
 
 def test_picture_coordinates_go_there_and_back(small_case: Any) -> None:
     model = SliceModel(small_case.scan, small_case.labels)
-    model.move_to(CENTRE_MM + np.array([10.0, 5.0, -7.5]))
+    model.move_to(small_case.centre_mm + np.array([10.0, 5.0, -7.5]))
     here = model.position_mm
     for plane in PLANES:
         x, y = model.to_picture(plane, model.index.astype(float))
@@ -61,23 +59,23 @@ def test_picture_coordinates_go_there_and_back(small_case: Any) -> None:
 
 def test_outlines_enclose_what_was_segmented(small_case: Any) -> None:
     model = SliceModel(small_case.scan, small_case.labels)
-    model.move_to(CENTRE_MM)
+    model.move_to(small_case.centre_mm)
     found = {contour.structure: contour for contour in model.outlines("axial")}
     assert set(found) == {"liver", "liver_tumour"}
     outer = max(found["liver"].lines, key=len)
     width, height = np.ptp(outer, axis=0) * model.pixel_mm("axial")
-    assert (width, height) == pytest.approx((2 * RADII_MM[0], 2 * RADII_MM[1]), abs=4.0)
+    assert (width, height) == pytest.approx((2 * small_case.radii_mm[0], 2 * small_case.radii_mm[1]), abs=4.0)
 
 
 def test_surface_cut_lies_on_the_surface(small_case: Any) -> None:
     model = SliceModel(small_case.scan, small_case.labels)
-    model.move_to(CENTRE_MM + np.array([4.0, -2.0, 5.0]))
+    model.move_to(small_case.centre_mm + np.array([4.0, -2.0, 5.0]))
     surface = small_case.surfaces["liver"]
     for plane in PLANES:
         segments = model.cut_surface(plane, surface.points, surface.triangles)
         assert len(segments) > 60
         ends = [model.from_picture(plane, *point) for point in segments.reshape(-1, 2)]
-        radius = (((np.array(ends) - CENTRE_MM) / RADII_MM) ** 2).sum(axis=1)
+        radius = (((np.array(ends) - small_case.centre_mm) / small_case.radii_mm) ** 2).sum(axis=1)
         np.testing.assert_allclose(radius, 1.0, atol=0.01)
         # A closed curve: every end is shared by two segments.
         _, counts = np.unique(np.round(segments.reshape(-1, 2), 5), axis=0, return_counts=True)
