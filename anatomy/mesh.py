@@ -226,6 +226,8 @@ def unpaired_facets(tets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray
         Row of the tetrahedron behind each.
     """
     facets = tets[:, FACETS_OF_TET].reshape(-1, 3)
+    if not len(facets):
+        return facets, np.zeros(0, dtype=np.int64)
     order = np.lexsort(np.sort(facets, axis=1).T[::-1])
     ranked = np.sort(facets, axis=1)[order]
     same_as_next = np.r_[(ranked[1:] == ranked[:-1]).all(axis=1), False]

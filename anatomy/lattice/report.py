@@ -1,0 +1,120 @@
+"""What the mesher measured, label by label, ready for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anatomy.lattice.cleaning import neighbours_of, pieces_of, pinched_edges, pinched_vertices
+from anatomy.lattice.fields import Fields, project
+from anatomy.lattice.quality import dihedral_angles
+from anatomy.mesh import unpaired_facets
+
+
+def measure(
+    points: NDArray[np.float64],
+    tets: NDArray[np.int64],
+    label: NDArray[np.int64],
+    fields: Fields,
+    names: list[str],
+    voxel_mm3: NDArray[np.floating[Any]],
+    edge_mm: float,
+) -> dict[str, Any]:
+    """Measure a mesh against the label map it stands for.
+
+    Parameters
+    ----------
+    points, tets, label
+        The mesh, labels by index from 1.
+    fields : Fields
+        Smooth label fields; distances are to the surfaces they have without bias.
+    names : list of str
+        Structures of the indices from 1.
+    voxel_mm3 : ndarray, shape (L + 1,)
+        Volume of each label in the label map.
+    edge_mm : float
+        Edge of the coarsest lattice; distances are searched as far as that.
+
+    Returns
+    -------
+    dict
+        `vertices`, `tets`, `dihedral_deg`, `pieces`, `pinched_edges`, `pinched_vertices` of the whole (volumes
+        in ml, distances in mm, angles in degrees), and under `labels` for each structure `voxel_ml`,
+        `mesh_ml`, `error_percent`, `surface_distance_mean_mm`, `surface_distance_max_mm` (from vertices and
+        facet centroids of its surface), `tets`, `pieces`, `pinched_edges`, `dihedral_min_deg`,
+        `dihedral_max_deg`.
+    """
+    angles = dihedral_angles(points[tets])
+    corners = points[tets]
+    volume = (
+        np.einsum(
+            "ij,ij->i",
+            corners[:, 1] - corners[:, 0],
+            np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 0]),
+        )
+        / 6
+    )
+    across = neighbours_of(tets)
+    piece = pieces_of(label, across)
+    plain = replace(fields, bias=np.zeros_like(fields.bias))
+    labels: dict[str, Any] = {}
+    for index, name in enumerate(names, start=1):
+        mine = label == index
+        label_mm3 = float(voxel_mm3[index])
+        mesh_mm3 = float(volume[mine].sum())
+        distance = _surface_distance(points, tets, label, across, index, plain, edge_mm)
+        labels[name] = {
+            "voxel_ml": round(label_mm3 / 1000, 4),
+            "mesh_ml": round(mesh_mm3 / 1000, 4),
+            "error_percent": round(100 * (mesh_mm3 / label_mm3 - 1), 3),
+            "surface_distance_mean_mm": round(float(distance.mean()), 4) if len(distance) else None,
+            "surface_distance_max_mm": round(float(distance.max()), 4) if len(distance) else None,
+            "tets": int(mine.sum()),
+            "pieces": int(np.unique(piece[mine]).size),
+            "pinched_edges": len(pinched_edges(unpaired_facets(tets[mine])[0])),
+            "dihedral_min_deg": round(float(angles[mine].min()), 3) if mine.any() else None,
+            "dihedral_max_deg": round(float(angles[mine].max()), 3) if mine.any() else None,
+        }
+    surface = unpaired_facets(tets)[0]
+    whole = pieces_of(np.ones_like(label), across)
+    return {
+        "vertices": len(points),
+        "tets": len(tets),
+        "dihedral_deg": [round(float(angles.min()), 3), round(float(angles.max()), 3)],
+        "pieces": int(whole.max()) + 1,
+        "pieces_ml": sorted(np.round(np.bincount(whole, weights=volume) / 1000, 4).tolist(), reverse=True)[
+            :20
+        ],
+        "pinched_edges": len(pinched_edges(surface)),
+        "pinched_vertices": len(pinched_vertices(surface)),
+        "labels": labels,
+    }
+
+
+def _surface_distance(
+    points: NDArray[np.float64],
+    tets: NDArray[np.int64],
+    label: NDArray[np.int64],
+    across: NDArray[np.int64],
+    index: int,
+    fields: Fields,
+    reach_mm: float,
+) -> NDArray[np.float64]:
+    """Distance in mm of a label's surface vertices and facet centroids to the surface of its smooth field."""
+    members = np.flatnonzero(label == index)
+    triangles, behind = unpaired_facets(tets[members])
+    if not len(triangles):
+        return np.zeros(0)
+    # The label on the other side of each facet is the one it borders there.
+    tet = members[behind]
+    opposite = (tets[tet][:, :, None] != triangles[:, None, :]).all(axis=2).argmax(axis=1)
+    neighbour = across[tet, opposite]
+    other = np.where(neighbour >= 0, label[np.maximum(neighbour, 0)], 0)
+    vertex, first = np.unique(triangles, return_index=True)
+    at = np.concatenate([points[vertex], points[triangles].mean(axis=1)])
+    rival = np.concatenate([other[first // 3], other])
+    foot = project(fields, at, np.full(len(at), index), rival, reach_mm)
+    return np.asarray(np.linalg.norm(foot - at, axis=1))
