@@ -26,7 +26,17 @@ from anatomy.errors import AnatomyError
 from anatomy.progress import Progress, silent
 from anatomy.segmentation import region
 from anatomy.segmentation.ct_body import Body
-from anatomy.segmentation.morphology import Mask, distance, filled, grow, largest, opened, shrink, smoothed
+from anatomy.segmentation.morphology import (
+    Mask,
+    closed,
+    distance,
+    filled,
+    grow,
+    largest,
+    opened,
+    shrink,
+    smoothed,
+)
 
 Volume = NDArray[np.float32]
 
@@ -41,7 +51,8 @@ _BAND = 2.5
 _LEAST_NOISE_HU = 6.0
 _DRIFT_HU, _DRIFT_WIDTH_MM = 30.0, 18.0
 _WEIGHT_PER_MM = 0.125
-_NECK_MM, _VESSEL_MM, _SHEET_MM = 8.0, 13.0, 4.0
+_NECK_MM, _VESSEL_MM, _SHEET_MM, _CLEFT_MM = 6.0, 13.0, 3.0, 10.0
+_TONGUE_MM = 16.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +100,12 @@ def find_liver(body: Body, progress: Progress = silent) -> Liver:
     progress("Looking for the liver", 0.3)
     mask, mean = _grown(body, even, never, value, noise)
     progress("Looking for the liver", 0.8)
-    column = body.beside_spine(45.0, 75.0)
     edge = body.edge_mm
-    trimmed = mask & ~(column & ~opened(mask, _VESSEL_MM, edge))
-    organ = _main_part(opened(trimmed, _SHEET_MM, edge), body.right, edge)
-    organ = filled(organ)
+    if value < NATIVE_HU:
+        # Without contrast blood is as bright as liver, and cava and aorta hang on it.
+        mask &= ~body.beside_spine(45.0, 75.0) | opened(mask, _VESSEL_MM, edge)
+    organ = filled(_main_part(opened(mask, _SHEET_MM, edge), body.right, edge))
+    organ = _with_hilum(organ, even, never, mean + _BAND * noise, edge)
     if organ.sum() * edge**3 < 100e3:
         raise AnatomyError("no liver was found right of the spine: is it in the scan, and is the scan a CT?")
     progress("Looking for the liver", 1.0)
@@ -191,7 +203,13 @@ def _main_part(mask: Mask, where: Mask, edge: float) -> Mask:
     sizes = np.bincount(cores[where], minlength=count + 1)
     sizes[0] = 0
     core = cores == int(sizes.argmax())
-    return largest(grow(core, 1.5 * _NECK_MM, edge) & mask)
+    return largest(grow(core, _TONGUE_MM, edge) & mask)
+
+
+def _with_hilum(organ: Mask, even: Volume, never: Mask, bright: Volume, edge: float) -> Mask:
+    """The organ with the bright vessels in its clefts and whatever they close off."""
+    cleft = closed(organ, _CLEFT_MM, edge) & ~organ & ~never
+    return filled(organ | opened(cleft & (even > bright), edge, edge))
 
 
 def _drifting_mean(even: Volume, mask: Mask, value: float, edge: float) -> Volume:
