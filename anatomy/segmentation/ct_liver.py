@@ -53,6 +53,9 @@ _DRIFT_HU, _DRIFT_WIDTH_MM = 30.0, 18.0
 _WEIGHT_PER_MM = 0.125
 _NECK_MM, _VESSEL_MM, _SHEET_MM, _CLEFT_MM = 6.0, 13.0, 3.0, 10.0
 _TONGUE_MM = 16.0
+_FAT_SHARE = 0.15
+_DENT_MM, _LUMP_MM, _ENCLOSED_SHARE = 16.0, 4.0, 0.6
+_BILE_HU = 25.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +107,12 @@ def find_liver(body: Body, progress: Progress = silent) -> Liver:
     if value < NATIVE_HU:
         # Without contrast blood is as bright as liver, and cava and aorta hang on it.
         mask &= ~body.beside_spine(45.0, 75.0) | opened(mask, _VESSEL_MM, edge)
-    organ = filled(_main_part(opened(mask, _SHEET_MM, edge), body.right, edge))
+    # Holes first: the rim of liver outside a tumour may be thinner than what opening leaves.
+    mask = _with_soft_holes(mask, never)
+    organ = _main_part(opened(mask, _SHEET_MM, edge), body.right, edge)
     organ = _with_hilum(organ, even, never, mean + _BAND * noise, edge)
+    if value >= NATIVE_HU:
+        organ = _with_surface_tumours(organ, even, never, edge)
     if organ.sum() * edge**3 < 100e3:
         raise AnatomyError("no liver was found right of the spine: is it in the scan, and is the scan a CT?")
     progress("Looking for the liver", 1.0)
@@ -207,9 +214,33 @@ def _main_part(mask: Mask, where: Mask, edge: float) -> Mask:
 
 
 def _with_hilum(organ: Mask, even: Volume, never: Mask, bright: Volume, edge: float) -> Mask:
-    """The organ with the bright vessels in its clefts and whatever they close off."""
+    """The organ with the bright vessels in its clefts and what they close off."""
     cleft = closed(organ, _CLEFT_MM, edge) & ~organ & ~never
-    return filled(organ | opened(cleft & (even > bright), edge, edge))
+    return _with_soft_holes(organ | opened(cleft & (even > bright), edge, edge), never)
+
+
+def _with_surface_tumours(organ: Mask, even: Volume, never: Mask, edge: float) -> Mask:
+    """The organ with the soft lumps in its surface that it mostly encloses: tumours whose rim has broken open."""
+    dent = closed(organ, _DENT_MM, edge) & ~organ & ~never & (even > _BILE_HU)
+    parts, count = ndimage.label(opened(dent, _LUMP_MM, edge))
+    added = organ.copy()
+    for number, box in enumerate(ndimage.find_objects(parts), start=1):
+        wide = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+        part = parts[wide] == number
+        shell = ndimage.binary_dilation(part) & ~part
+        if organ[wide][shell].mean() > _ENCLOSED_SHARE:
+            added[wide] |= part
+    return added
+
+
+def _with_soft_holes(mask: Mask, never: Mask) -> Mask:
+    """The mask with its holes (axial slices) filled, but for holes lined with fat: a kidney, a fissure."""
+    holes = filled(mask) & ~mask
+    parts, _ = ndimage.label(holes)
+    lined = np.bincount(parts.ravel(), weights=never.ravel()) / np.maximum(np.bincount(parts.ravel()), 1)
+    soft = lined < _FAT_SHARE
+    soft[0] = False
+    return np.asarray(mask | soft[parts])
 
 
 def _drifting_mean(even: Volume, mask: Mask, value: float, edge: float) -> Volume:
@@ -270,7 +301,7 @@ def place_border(liver: Liver, image: sitk.Image) -> Mask:
     clear = (np.abs(step) > 4 * liver.noise_hu) & (level > 0.02) & (level < 0.98)
     share = np.clip((np.clip(values, -150, 250) - outside) / np.where(clear, step, 1.0), 0.0, 1.0)
     # Where inside and outside differ, the voxel's own value says how much of it is liver.
-    level = np.where(clear, 0.5 * (level + share), level)
+    level = np.where(clear, 0.2 * level + 0.8 * share, level)
     mask = np.zeros(image.GetSize()[::-1], dtype=bool)
     target = tuple(slice(s.start, s.stop) for s in box[::-1])
     mask[target] = (
