@@ -169,7 +169,7 @@ class OrganMesh:
         path = Path(path)
         _check_suffix(path)
         grid = _to_grid(self)
-        with _replacing(path) as temporary, _quiet():
+        with replacing(path) as temporary, quiet_vtk():
             writer = vtkXMLUnstructuredGridWriter()
             writer.SetFileName(str(temporary))
             writer.SetInputData(grid)
@@ -200,7 +200,7 @@ class OrganMesh:
             raise AnatomyError(f"There is no mesh file '{path}'; check the name.")
         reader = vtkXMLUnstructuredGridReader()
         reader.SetFileName(str(path))
-        with _quiet():
+        with quiet_vtk():
             reader.Update()
         if reader.GetErrorCode() or not reader.GetOutput().GetNumberOfCells():
             raise AnatomyError(f"'{path}' is not a readable .vtu mesh (damaged or empty); write it anew.")
@@ -242,7 +242,7 @@ def _check_suffix(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary sibling that takes the place of `path` when the block ends well, and vanishes otherwise."""
     if not path.parent.is_dir():
         raise AnatomyError(f"The folder '{path.parent}' does not exist; create it first.")
@@ -257,7 +257,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_vtk() -> Iterator[None]:
     """Keep VTK from printing its own errors; ours say what to do."""
     from vtkmodules.vtkCommonCore import vtkObject
 
