@@ -33,6 +33,8 @@ def _load() -> None:
             "No C compiler was found and the solver compiles its forms with one; install it with "
             "'sudo apt-get install gcc libc6-dev' (or 'conda install -c conda-forge c-compiler')."
         )
+    # PETSc's handlers would end the whole program where Python raises BrokenPipeError or is told to stop.
+    os.environ["PETSC_OPTIONS"] = f"{os.environ.get('PETSC_OPTIONS', '')} -no_signal_handler".strip()
     # conda-forge ships dolfinx without the wheel's loader, and needs none.
     if importlib.util.find_spec("dolfinx_solver") is not None:
         importlib.import_module("dolfinx_solver")

@@ -1,0 +1,53 @@
+import pytest
+
+from solver.actions import Grasp, Hold, Pull, Release, from_json
+from solver.errors import SolverError
+
+ACTS = [
+    Grasp("grasper", "liver", (0.0, -0.4, -1.0)),
+    Grasp("grasper", point_mm=(1.0, 2.0, 3.0), radius_mm=5.0),
+    Pull("grasper", (0.0, -30.0, 0.0), 3.0),
+    Hold(1.0),
+    Release("grasper", 0.0),
+]
+
+
+@pytest.mark.parametrize("act", ACTS, ids=lambda a: a.act)
+def test_json_round_trip(act):
+    data = act.to_json()
+    assert data["act"] == act.act
+    assert None not in data.values()
+    assert from_json(data) == act
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            {"act": "incinerate"},
+            "action 3: the act 'incinerate' is unknown; known are grasp, hold, pull, release",
+        ),
+        ({"act": "pull", "tool": "t", "by_mm": [0, 0, 1], "speed": 2}, "action 3: pull has no key 'speed'"),
+        ({"act": "pull", "tool": "t"}, "action 3: pull needs the key 'by_mm'"),
+        ({"act": "pull", "tool": "t", "by_mm": [0, 1]}, "action 3: by_mm is .* three numbers"),
+        ({"act": "pull", "tool": "t", "by_mm": [0, 0, float("nan")]}, "action 3: by_mm is .* finite"),
+        ({"act": "pull", "tool": "", "by_mm": [0, 0, 1]}, "action 3: The tool is ''"),
+        ({"act": "hold", "duration_s": -1}, "action 3: duration_s is -1"),
+        ({"act": "hold", "duration_s": "long"}, "action 3: duration_s is 'long'"),
+        ({"act": "grasp", "tool": "t"}, "either 'structure' with 'towards', or 'point_mm'"),
+        (
+            {"act": "grasp", "tool": "t", "point_mm": [0, 0, 0], "radius_mm": 0},
+            "radius_mm is 0; it must be positive",
+        ),
+        ({"act": "grasp", "tool": "t", "structure": "liver", "towards": [0, 0, 0]}, "'towards' is zero"),
+        ([1, 2], "action 3: an act is an object"),
+    ],
+)
+def test_bad_data_is_refused_by_place_and_reason(data, words):
+    with pytest.raises(SolverError, match=words):
+        from_json(data, "action 3")
+
+
+def test_acts_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        ACTS[2].duration_s = 1.0
