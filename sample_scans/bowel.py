@@ -35,10 +35,10 @@ def build_colon(body: Body) -> None:
     wide = float(rng.uniform(0.9, 1.1))
     line = spline([[-100, 2, -30, 24], [-103, 4, 10, 23], [-101, 2, 38, 21], [-92, -22, 58, 19], [-78, -56, 56, 18],
                    [-50, -78, 50 - hang, 18], [-10, -84, 42 - hang, 17], [30, -82, 48 - hang, 17],
-                   [66, -72, 74, 17], [92, -46, 104, 17], [104, -22, 128, 16], [108, 2, 122, 14], [108, 20, 96, 12.5],
-                   [106, 26, 50, 12], [106, 22, -30, 12]], 120)  # fmt: skip
+                   [66, -74, 74, 17], [90, -58, 112, 18], [97, -46, 146, 18], [106, -22, 140, 16], [109, 2, 118, 14], [108, 20, 90, 12.5],
+                   [106, 26, 50, 12], [106, 22, -30, 12]], 220)  # fmt: skip
     run = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line[:, :3], axis=0), axis=1))]
-    line[:, 3] *= wide * (1.0 - 0.13 * np.square(np.square(np.sin(np.pi * run / 32.0 + rng.uniform(0, 3)))))
+    line[:, 3] *= wide * (1.0 - 0.26 * np.abs(np.sin(np.pi * run / 30.0 + rng.uniform(0, 3))) ** 10)
     colon = body.frame.tube(line[:, :3], line[:, 3]) + 1.8 * body.n30 + 0.9 * body.n14
     colon = smooth_max(colon, body["room"] + np.float32(4.0), 4.0)
     colon = _make_room(body, colon, (*SOLID, *TRUNKS, "duodenum"), 1.8)
@@ -53,11 +53,13 @@ def build_loops(body: Body) -> None:
     first = np.full(f.shape, 60.0, dtype=np.float32)
     second = first.copy()
     taken: list[NDArray[np.float64]] = []
-    for _ in range(400):
-        if len(taken) >= 26:
+    for _ in range(1500):
+        if len(taken) >= 46:
             break
-        centre = np.array([rng.uniform(-62.0, 88.0), rng.uniform(-84.0, 2.0), rng.uniform(-25.0, 92.0)])
-        if any(np.linalg.norm((centre - t) / [1.0, 1.0, 1.1]) < 27.0 for t in taken):
+        centre = np.array([rng.uniform(-66.0, 96.0), rng.uniform(-86.0, 2.0), rng.uniform(-25.0, 128.0)])
+        if centre[0] < 20.0 and centre[2] > 75.0:
+            continue
+        if any(np.linalg.norm((centre - t) / [1.0, 1.0, 1.1]) < 25.0 for t in taken):
             continue
         taken.append(centre)
         way = rng.normal(size=3) * [1.0, 0.8, 0.7]
@@ -80,14 +82,14 @@ def mesenteric_twigs(body: Body) -> list[tuple[NDArray[np.float64], NDArray[np.f
     """Branches (points (n, 3), radii (n,)) fanning from the mesenteric trunk and through the omentum, standard body."""
     rng = body.rng
     twigs = []
-    for _ in range(46):
+    for _ in range(110):
         z = rng.uniform(-15.0, 80.0)
         start = np.array([rng.uniform(-6.0, 10.0), rng.uniform(-40.0, -30.0), z])
         end = np.array([rng.uniform(-75.0, 90.0), rng.uniform(-88.0, -10.0), z + rng.uniform(-28.0, 18.0)])
         middle = 0.5 * (start + end) + rng.normal(0.0, 8.0, 3)
         line = spline([start, middle, end], 12)
         twigs.append((line, np.linspace(rng.uniform(1.1, 1.9), 0.7, 12)))
-    for _ in range(30):
+    for _ in range(60):
         centre = np.array([rng.uniform(-70.0, 95.0), rng.uniform(-97.0, -80.0), rng.uniform(10.0, 130.0)])
         line = spline(
             [centre, centre + rng.normal(0, 9, 3) * [1, 0.3, 1], centre + rng.normal(0, 16, 3) * [1, 0.3, 1]],

@@ -8,8 +8,6 @@ interpolated linearly in the plane; the slices are the scan's own.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -21,7 +19,7 @@ KEEP = 255
 
 
 @njit(cache=True)
-def _paint(hu, label, sdf, slope, value, whole, factor, pixel, mark, lo, hi, keep):  # type: ignore[no-untyped-def]
+def _paint(hu, label, sdf, slope, value, whole, factor, mark, lo, hi, keep):  # type: ignore[no-untyped-def]
     size = hu.shape[1]
     nc = sdf.shape[1]
     for k in range(lo[0], hi[0]):
@@ -43,7 +41,11 @@ def _paint(hu, label, sdf, slope, value, whole, factor, pixel, mark, lo, hi, kee
                 )
                 if s > 3.0:
                     continue
-                w = slope[k, j0, i0]
+                w = slope[
+                    k - lo[0],
+                    min(max(j0 - lo[1], 0), hi[1] - lo[1] - 1),
+                    min(max(i0 - lo[2], 0), hi[2] - lo[2] - 1),
+                ]
                 alpha = 0.5 - s / w
                 if alpha <= 0.0:
                     continue
@@ -62,6 +64,21 @@ def _paint(hu, label, sdf, slope, value, whole, factor, pixel, mark, lo, hi, kee
                     hu[k, j, i] += alpha * (h - hu[k, j, i])
                 if s < 0.0 and mark != keep:
                     label[k, j, i] = mark
+
+
+@njit(cache=True)
+def _extent(sdf, out, low, pixel, most):  # type: ignore[no-untyped-def]
+    """Extent of a voxel along the surface's normal, from how the distance changes over a slice, mm."""
+    last = sdf.shape[0] - 1
+    for k in range(out.shape[0]):
+        above = min(k + low[0] + 1, last)
+        below = max(k + low[0] - 1, 0)
+        for j in range(out.shape[1]):
+            for i in range(out.shape[2]):
+                g = (sdf[above, j + low[1], i + low[2]] - sdf[below, j + low[1], i + low[2]]) / max(
+                    above - below, 1
+                )
+                out[k, j, i] = min(np.sqrt(pixel * pixel + g * g), most)
 
 
 @njit(cache=True)
@@ -126,22 +143,28 @@ class Canvas:
 
     def paint(self, sdf: Field, value: float | Field, mark: int = KEEP) -> None:
         """Paint a coarse field with one HU value or a field of values; `mark` KEEP leaves the labels."""
-        self._paint(np.ascontiguousarray(sdf), value, mark, self.frame.factor)
+        self._paint(np.ascontiguousarray(sdf), value, mark, self.frame.factor, self.hu, self.label)
 
-    def _paint(self, sdf: Field, value: float | Field, mark: int, factor: int) -> None:
+    def _paint(
+        self,
+        sdf: Field,
+        value: float | Field,
+        mark: int,
+        factor: int,
+        hu: NDArray[np.float32],
+        label: NDArray[np.uint8],
+    ) -> None:
         box = _box(sdf < 3.0)
         if box is None:
             return
         low, high = box
-        along = np.zeros_like(sdf)
-        part = (slice(max(low[0] - 1, 0), high[0] + 1), slice(low[1], high[1]), slice(low[2], high[2]))
-        if sdf[part].shape[0] > 1:
-            along[part] = np.gradient(sdf[part], axis=0)
-        pixel = self.frame.pixel_mm
-        slope = np.clip(np.sqrt(pixel**2 + along**2), pixel, 1.2 * self.frame.slice_mm + pixel)
+        part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        pixel, thick = self.frame.pixel_mm, 1.2 * self.frame.slice_mm
+        slope = np.empty(sdf[part].shape, dtype=np.float32)
+        _extent(sdf, slope, low, pixel, pixel + thick)
         whole = np.isscalar(value)
         values = np.full((1, 1, 1), value, np.float32) if whole else np.ascontiguousarray(value, np.float32)
-        _paint(self.hu, self.label, sdf, slope, values, whole, factor, pixel, mark, low, high, KEEP)
+        _paint(hu, label, sdf, slope, values, whole, factor, mark, low, high, KEEP)
 
     def vessels(
         self,
@@ -156,18 +179,30 @@ class Canvas:
         """Paint capsules between world points (n, 3), mm, on the scan's own grid; `within` limits them to labels."""
         frame = self.frame
         step = np.array([frame.pixel_mm, frame.pixel_mm, frame.slice_mm])
-        sdf = np.full(self.hu.shape, 4.0, dtype=np.float32)
-        _capsules(sdf, frame.origin, step, starts, ends, radii, radii_end, 1.5 * frame.slice_mm)
+        reach = 1.5 * frame.slice_mm
+        grow = float(max(radii.max(), radii_end.max())) + reach + step
+        low = (np.minimum(starts, ends).min(axis=0) - grow - frame.origin) / step
+        high = (np.maximum(starts, ends).max(axis=0) + grow - frame.origin) / step
+        most = np.array(self.hu.shape[::-1])
+        low = np.clip(np.floor(low), 0, most - 2).astype(int)
+        high = np.clip(np.ceil(high) + 1, low + 2, most).astype(int)
+        box = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
+        hu, label = self.hu[box], self.label[box]
+        sdf = np.full(hu.shape, 4.0, dtype=np.float32)
+        _capsules(sdf, frame.origin + low * step, step, starts, ends, radii, radii_end, reach)
         if within is not None:
-            sdf[~np.isin(self.label, within)] = 4.0
-        self._paint(sdf, value, mark, 1)
+            sdf[~np.isin(label, within)] = 4.0
+        self._paint(sdf, value, mark, 1, hu, label)
 
-    def line(
-        self, points: NDArray[np.float64], radii: NDArray[np.float64], value: float, mark: int = KEEP
-    ) -> None:
-        """Paint one tapering vessel along standard-body points (n, 3)."""
-        world = self.frame.to_world(points)
-        pairs = np.array(list(pairwise(range(len(world)))))
+    def lines(self, curves: list[tuple[NDArray[np.float64], NDArray[np.float64]]], value: float) -> None:
+        """Paint tapering vessels, each standard-body points (n, 3) and radii (n,), mm; labels stay."""
+        starts, ends, radii, radii_end = [], [], [], []
+        for points, radius in curves:
+            world = self.frame.to_world(points)
+            starts.append(world[:-1])
+            ends.append(world[1:])
+            radii.append(radius[:-1])
+            radii_end.append(radius[1:])
         self.vessels(
-            world[pairs[:, 0]], world[pairs[:, 1]], radii[pairs[:, 0]], radii[pairs[:, 1]], value, mark
+            np.vstack(starts), np.vstack(ends), np.concatenate(radii), np.concatenate(radii_end), value
         )

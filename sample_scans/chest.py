@@ -21,19 +21,19 @@ def build_heart(body: Body) -> None:
     across = np.cross(axis, [0.0, 0.0, 1.0])
     across /= np.linalg.norm(across)
     tilt = np.array([axis, across, np.cross(axis, across)])
-    left = f.ellipsoid(0.45 * apex + 0.55 * base + [8, 4, 2], [52.0, 31.0, 30.0], tilt)
-    right = f.ellipsoid([4.0, -58.0, 228.0], [46.0, 27.0, 25.0])
+    left = f.ellipsoid(0.45 * apex + 0.55 * base + [8, 4, -2], [54.0, 33.0, 34.0], tilt)
+    right = f.ellipsoid([4.0, -56.0, 226.0], [48.0, 29.0, 30.0])
     atrium = f.ellipsoid([-28.0, -34.0, 250.0], [24.0, 28.0, 32.0])
     heart = smooth_min(smooth_min(left, right, 12.0), atrium, 10.0) + 1.0 * body.n30
-    ceiling = body["thorax_side"] + np.float32(3.0)
-    heart = smooth_max(heart, ceiling, 7.0)
+    ceiling = body["thorax_side"] + np.float32(0.8)
+    heart = smooth_max(heart, ceiling, 4.0)
     heart = np.maximum(heart, body["cavity"] + np.float32(9.0))
     body["heart"] = largest_piece(heart)
-    inside = f.ellipsoid(0.45 * apex + 0.55 * base + [8, 4, 2], [40.0, 20.5, 20.0], tilt)
+    inside = f.ellipsoid(0.45 * apex + 0.55 * base + [8, 4, -2], [42.0, 22.0, 23.0], tilt)
     body["left_ventricle"] = np.maximum(inside + 1.2 * body.n14, heart + np.float32(8.0))
     right_blood = smooth_min(right + np.float32(4.5), atrium + np.float32(3.0), 8.0)
     body["right_heart"] = np.maximum(carve(right_blood, left, 1.0), heart + np.float32(3.5))
-    body["heart_bed"] = smooth_max(heart - np.float32(7.0) - 2.0 * body.n30, ceiling, 4.0)
+    body["heart_bed"] = np.maximum(heart - np.float32(7.0) - 2.0 * body.n30, ceiling - np.float32(6.0))
 
 
 def build_gullet(body: Body) -> None:

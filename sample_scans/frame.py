@@ -138,11 +138,17 @@ class Frame:
         _tube(out, self.X, self.Y, self.Z, p, r, np.array(stretch, dtype=np.float64), low, high)
         return out
 
-    def ellipsoid(self, centre: ArrayLike, half: ArrayLike, tilt: NDArray[np.float64] | None = None) -> Field:
+    def ellipsoid(
+        self,
+        centre: ArrayLike,
+        half: ArrayLike,
+        tilt: NDArray[np.float64] | None = None,
+        margin: float = 16.0,
+    ) -> Field:
         """Field of an ellipsoid, first-order distance; `tilt` is a rotation (3, 3) whose rows are its axes."""
         c, h = np.asarray(centre, dtype=np.float64), np.asarray(half, dtype=np.float64)
         axes = np.eye(3) if tilt is None else tilt
-        low, high = self.index_boxes(np.array([[c - h.max(), c + h.max()]]), 16.0)
+        low, high = self.index_boxes(np.array([[c - h.max(), c + h.max()]]), margin)
         box = tuple(slice(a, b) for a, b in zip(low[0], high[0], strict=True))
         d = [self.X[box] - np.float32(c[0]), self.Y[box] - np.float32(c[1]), self.Z[box] - np.float32(c[2])]
         first = np.zeros_like(d[0])
@@ -176,9 +182,14 @@ class Frame:
         """A smooth random field of unit deviation: uniform cubic B-splines on a lattice of half the wavelength."""
         pitch = 0.5 * wavelength_mm
         weights = []
-        for axis in (self.z, self.y, self.x):
-            u = (axis - axis[0]) / pitch
-            cells = np.arange(int(u[-1]) + 4)
+        # The lattice spans the field of view whatever the grid, so that one seed is one anatomy at every size.
+        for axis, half in (
+            (self.z, 0.52 * LENGTH_MM),
+            (self.y, 0.505 * FIELD_OF_VIEW_MM),
+            (self.x, 0.505 * FIELD_OF_VIEW_MM),
+        ):
+            u = np.clip((axis + half) / pitch, 0.0, 2.0 * half / pitch)
+            cells = np.arange(int(2.0 * half / pitch) + 4)
             t = np.abs(u[:, None] - (cells[None, :] - 1.0))
             near, far = 2.0 / 3.0 - t**2 + 0.5 * t**3, np.maximum(2.0 - t, 0.0) ** 3 / 6.0
             weights.append(np.where(t < 1.0, near, far).astype(np.float32))

@@ -56,7 +56,7 @@ def table_fields(frame: Frame, posterior_mm: float) -> tuple[NDArray[np.float32]
     body = np.maximum(top - y, y - bottom)
     body = np.maximum(body, np.abs(x) - 215.0)
     plate = np.broadcast_to(body.astype(np.float32), frame.shape)
-    return np.ascontiguousarray(plate), np.ascontiguousarray(plate + np.float32(1.6))
+    return np.ascontiguousarray(plate), np.ascontiguousarray(plate + np.float32(2.4))
 
 
 def finish(volume: NDArray[np.float32], frame: Frame) -> NDArray[np.int16]:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from sample_scans.frame import Frame
 from sample_scans.shapes import Field, carve, largest_piece, smooth_max, smooth_min, spline
 from sample_scans.torso import Body
 
@@ -27,7 +29,7 @@ def build_liver(body: Body) -> None:
     f, rng = body.frame, body.rng
     target = float(np.clip(rng.normal(1430.0, 160.0), 1160.0, 1740.0))
     shape = {
-        "tip": float(rng.uniform(52.0, 76.0)),
+        "tip": float(rng.uniform(58.0, 84.0)),
         "teres": float(rng.uniform(-2.0, 8.0)),
         "riedel": float(rng.uniform(0.0, 1.0)),
         "bend": float(rng.uniform(0.85, 1.15)),
@@ -67,8 +69,9 @@ def _limits(body: Body, shape: dict[str, float]) -> Field:
     x, y, z = body.coords
     behind = 0.5 * shape["bend"] * (x + 20.0) + 0.84 * (y + 5.0)
     behind = smooth_min(behind.astype(np.float32), x + np.float32(37.0), 14.0)
-    tip = (x - np.float32(shape["tip"]) + 0.16 * (z - 190.0) * -1.0) * np.float32(0.95)
-    return smooth_max(behind + 1.5 * body.n30, tip.astype(np.float32), 16.0)
+    round_ = np.square(y + 58.0) / 70.0 + np.square(z - 188.0) / 110.0
+    tip = (x - np.float32(shape["tip"]) + np.minimum(round_, 45.0)) * np.float32(0.8)
+    return smooth_max(behind + 1.5 * body.n30, tip.astype(np.float32), 14.0)
 
 
 def _assemble(envelope, face, limits, taken, caudate):  # type: ignore[no-untyped-def]
@@ -117,7 +120,7 @@ def _fissures(body: Body, shape: dict[str, float], shift: float) -> Field:
     wander = 2.0 * body.n30
     deep = np.clip((-30.0 - y) / 35.0, 0.0, 1.0)
     teres = np.abs(x - np.float32(shape["teres"]) + wander) - (4.2 - 0.11 * np.clip(z - bottom, 0.0, None))
-    teres = smooth_max(teres, z - bottom - (22.0 + 10.0 * deep), 6.0)
+    teres = smooth_max(teres, z - bottom - (13.0 + 10.0 * deep), 6.0)
     teres = np.maximum(teres, y + np.float32(30.0)) * np.float32(0.8)
     plane = (0.28 * x + y + 23.5 + wander) * np.float32(0.96)
     venosum = np.abs(plane) - np.float32(1.5)
@@ -144,9 +147,9 @@ def stems(body: Body) -> tuple[list[NDArray[np.float64]], list[int], list[NDArra
               left, umbilical]  # fmt: skip
     cava = body.lines["cava"]
     at = lambda z: np.array([np.interp(z, cava[:, 2], cava[:, i]) for i in range(3)])  # noqa: E731
-    mouth = at(199.0)
+    mouth = at(190.0)
     trunk = mouth + [4.0, -15.0, 0.0]
-    hepatic = [mouth + [-6.0, 0.0, -1.0], mouth + [-30.0, 6.0, -8.0], mouth + [-58.0, 12.0, -32.0] + jitter(),
+    hepatic = [mouth + [-6.0, 0.0, -1.0], mouth + [-32.0, 7.0, -3.0], mouth + [-58.0, 12.0, -32.0] + jitter(),
                mouth + [0.0, -6.0, 0.0], trunk, trunk + [-12.0, -24.0, -17.0] + jitter(),
                trunk + [20.0, -15.0, -6.0] + jitter()]  # fmt: skip
     return portal, [-1, 0, 1, 2, 2, 1, 5], hepatic, [-1, 0, 1, -1, 3, 4, 4]
@@ -157,11 +160,9 @@ def tumour_sites(body: Body, stem_points, stem_radii):  # type: ignore[no-untype
     frame, rng = body.frame, body.rng
     liver = body["liver"]
     radii = np.array([rng.uniform(16.0, 19.0), rng.uniform(9.0, 11.5)])
-    inside = np.argwhere(liver < -11.0)
-    world = frame.origin + inside[:, ::-1] * np.array([frame.step, frame.step, frame.slice_mm])
-    depth = -liver[tuple(inside.T)]
-    rng_order = rng.permutation(len(world))[:4000]
-    world, depth = world[rng_order], depth[rng_order]
+    draws = frame.to_world(rng.uniform([-130.0, -100.0, 70.0], [50.0, 65.0, 215.0], (6000, 3)))
+    depth = -_distance(frame, liver, draws)
+    world, depth = draws[depth > 11.0], depth[depth > 11.0]
     gap = (np.linalg.norm(world[:, None] - stem_points[None], axis=2) - stem_radii[None]).min(axis=1)
     right = frame.to_body(world)[:, 0] < -40.0
     centres = []
@@ -176,6 +177,12 @@ def tumour_sites(body: Body, stem_points, stem_radii):  # type: ignore[no-untype
         pick = int(np.flatnonzero(good)[0])
         centres.append(world[pick])
     return np.array(centres), radii
+
+
+def _distance(frame: Frame, field: Field, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A field's value at world points (n, 3)."""
+    step = np.array([frame.step, frame.step, frame.slice_mm])
+    return ndimage.map_coordinates(field, ((points - frame.origin) / step).T[::-1], order=1, mode="nearest")
 
 
 def tumour_field(body: Body, centre, radius: float) -> Field:  # type: ignore[no-untyped-def]

@@ -71,18 +71,26 @@ class Painter:
         depth = body["cavity"] + 0.6 * body.n30  # mm outwards from the cavity
         total = np.maximum(depth - body["wall"], 4.0)
         part = depth / total
-        front = np.clip((-62.0 - y) / 14.0, 0.0, 1.0)
         chest = np.clip((z - 128.0 - 0.55 * (y + 40.0)) / 30.0, 0.0, 1.0)
-        midline = 1.6 + 0.9 * chest - np.abs(x)
-        edge = 2.2 - np.abs(np.abs(x) - (58.0 + 0.05 * z))
-        gaps = np.maximum(midline, edge) - np.float32(60.0) * (1.0 - (front > 0.5))
-        sheets = []
-        for low, high in ((0.0, 0.26), (0.31, 0.62), (0.67, 1.0)):
-            low_mm, high_mm = low * total + 0.5, high * total - 0.2
+        border = 60.0 + 0.05 * (z - 60.0) + 2.0 * body.n60
+        middle = 0.5 * border + 0.6 + 0.6 * chest
+        belly = np.abs((np.abs(x) - middle) / (0.5 * border - 1.4)) ** 3
+        belly = (belly + np.abs((part - 0.5 - 0.16 * chest) / (0.46 - 0.14 * chest)) ** 3) ** np.float32(
+            1 / 3
+        )
+        rectus = (belly - 1.0) * 0.45 * total + 0.4 * body.n14
+        front = (y < -45.0) & (np.abs(x) < border + 1.5)
+        sheets = [np.where(front, np.maximum(rectus, inside), np.float32(30.0)).astype(np.float32)]
+        plane = (
+            0.25 + 0.4 * np.clip(body.n30 + 0.5, 0.0, 1.6) - 0.9 * np.clip((y - 5.0) / 35.0, 0.0, 1.0)
+        )  # half the fat between two sheets, mm
+        wander = 0.035 * body.n60
+        for low, high in ((0.0, 0.28), (0.28, 0.58), (0.58, 1.0)):
+            low_mm = (low + (low > 0) * wander) * total + plane
+            high_mm = (high + (high < 1) * wander) * total - plane
             sheet = np.maximum(low_mm - depth, depth - high_mm)
-            rectus = np.maximum(0.12 * total - depth, depth - 0.95 * total)
-            sheet = np.where(front > 0.5, np.maximum(rectus, gaps), sheet)
-            sheet = sheet + 2.5 * chest * np.maximum(body.n14, 0.0) * (low > 0.1) + 0.35 * body.n14
+            sheet = sheet + 2.2 * chest * np.clip(body.n14 + 0.5 * body.n30, 0.0, None) * (low > 0.1)
+            sheet = np.where(front, np.float32(30.0), sheet + 0.3 * body.n14)
             sheets.append(np.maximum(sheet, inside).astype(np.float32))
         return sheets
 
@@ -168,12 +176,14 @@ class Painter:
     def fat_vessels(self) -> None:
         """Mesenteric and retroperitoneal vessels, ureters."""
         canvas = self.canvas
-        for points, radii in bowel.mesenteric_twigs(self.body):
-            canvas.line(points, radii, hu("vein"))
-        for points, radii, kind in vessels.small_branches(self.body):
-            canvas.line(points, radii, hu(kind))
-        for name in ("left", "right"):
-            canvas.line(self.body.lines["ureter_" + name], np.array([1.8, 1.5, 1.5]), hu("bowel_wall"))
+        canvas.lines(bowel.mesenteric_twigs(self.body), hu("vein"))
+        branches = vessels.small_branches(self.body)
+        for kind in ("artery", "vein"):
+            canvas.lines([(points, radii) for points, radii, of in branches if of == kind], hu(kind))
+        ureters = [
+            (self.body.lines["ureter_" + side], np.array([1.8, 1.5, 1.5])) for side in ("left", "right")
+        ]
+        canvas.lines(ureters, hu("bowel_wall"))
 
     def hollow_organs(self) -> None:
         """Bowel, duodenum, stomach: wall, contents, and gas on top."""

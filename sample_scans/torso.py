@@ -109,14 +109,14 @@ def _dome_heights(body: Body) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     level = (np.abs(x / a) ** CAVITY_POWER + np.abs((y - cy) / b) ** CAVITY_POWER) ** (1 / CAVITY_POWER)
     inward = np.clip((1.0 - level) * np.minimum(a, b), 0.0, None)
     spine = np.sqrt(np.square(x / 1.15) + np.square(y - 42.0)) - 30.0
-    inward = np.minimum(inward, np.clip(spine, 0.0, None))
+    inward = np.minimum(inward, np.clip(spine, 0.0, None) + 13.0)
     rise = body.rng.uniform(-4.0, 5.0, 2)
     right = 219.0 + rise[0] - np.square(x + 64.0) / 200.0 - np.square(y + 5.0) / 330.0
     left = 207.0 + rise[1] - np.square(x - 70.0) / 190.0 - np.square(y + 5.0) / 330.0
-    saddle = 205.0 + rise.mean() - np.square(x - 8.0) / 300.0 - np.square(y + 40.0) / 300.0
+    saddle = 207.0 + rise.mean() - np.square(x - 8.0) / 300.0 - np.square(y + 40.0) / 300.0
     dome = np.logaddexp(np.logaddexp(right / 5.0, left / 5.0), saddle / 5.0) * 5.0 - 3.0
     fall = 42.0 + 52.0 * np.clip((y + 75.0) / 70.0, 0.0, 1.0) ** 1.3
-    height = ndimage.gaussian_filter(dome - fall * np.exp(-inward / 17.0), 2.0)
+    height = ndimage.gaussian_filter(dome - fall * np.exp(-inward / 11.5), 2.0)
     gy, gx = np.gradient(height, 2.0)
     return height, 1.0 / np.sqrt(1.0 + gx**2 + gy**2)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy import ndimage
 
 MURRAY_EXPONENT = 3.0
 
@@ -245,9 +246,10 @@ def grow_tree(
             row = int(parent[row])
     fixed = np.zeros(room, dtype=np.bool_)
     fixed[:first] = True
-    inside = np.argwhere(sdf < -3.0)
-    picks = inside[rng.integers(0, len(inside), 40 * terminals)] + rng.uniform(-0.5, 0.5, (40 * terminals, 3))
-    draws = np.ascontiguousarray(origin + picks[:, ::-1] * step)
+    low, high = skeleton.min(axis=0) - [120.0, 90.0, 140.0], skeleton.max(axis=0) + [120.0, 110.0, 60.0]
+    draws = rng.uniform(low, high, (400 * terminals, 3))
+    depth = ndimage.map_coordinates(sdf, ((draws - origin) / step).T[::-1], order=1, mode="nearest")
+    draws = np.ascontiguousarray(draws[depth < -3.0])
     count = _grow(
         draws, pos, parent, load, fixed, first, terminals, unit_radius, sdf, origin, step, 1.8, obstacles
     )

@@ -21,16 +21,16 @@ def build_kidneys(body: Body) -> None:
     f, rng = body.frame, body.rng
     for side, name in ((-1.0, "right"), (1.0, "left")):
         length = rng.uniform(51.0, 57.0) + (1.5 if side > 0 else 0.0)
-        centre = np.array([side * 64.0, 31.0, 103.0 if side < 0 else 117.0]) + rng.uniform(-3.0, 3.0, 3)
+        centre = np.array([side * 66.0, 24.0, 103.0 if side < 0 else 117.0]) + rng.uniform(-3.0, 3.0, 3)
         # The upper poles lean backwards and towards the spine; the hilum looks inwards and forwards.
         lean = Rotation.from_euler("zyx", [side * 28.0, side * 11.0, 9.0], degrees=True).as_matrix().T
-        shell = f.ellipsoid(centre, [23.5, 29.0, length], lean)
+        shell = f.ellipsoid(centre, [26.0, 30.5, length], lean)
         inward = -side * lean[0]
-        hollow = f.ellipsoid(centre + 27.0 * inward, [16.0, 9.0, 22.0], lean)
-        sinus = f.ellipsoid(centre + 11.0 * inward, [15.0, 12.0, 29.0], lean) + 1.6 * body.n14
+        hollow = f.ellipsoid(centre + 29.0 * inward, [13.0, 8.0, 16.0], lean)
+        sinus = f.ellipsoid(centre + 14.0 * inward, [13.0, 10.0, 25.0], lean) + 1.8 * body.n14
         kidney = smooth_max(shell + 0.9 * body.n30, -hollow, 7.0)
-        kidney = np.maximum(kidney, body["room"] + np.float32(5.0))
-        kidney = carve(kidney, body["psoas"], 3.0, 4.0)
+        kidney = smooth_max(kidney, body["room"] + np.float32(4.0), 12.0)
+        kidney = carve(kidney, body["psoas"], 2.5, 10.0)
         body["kidney_whole_" + name] = kidney
         body["kidney_" + name] = largest_piece(carve(kidney, sinus, 0.0, 2.5))
         body["sinus_" + name] = np.maximum(smooth_min(sinus, hollow + 4.0, 6.0), kidney - np.float32(2.0))
@@ -77,14 +77,19 @@ def build_adrenals(body: Body) -> None:
 def build_spleen(body: Body) -> None:
     """Spleen: under the left dome behind the stomach, hollowed by stomach and kidney."""
     f, rng = body.frame, body.rng
-    size = float(rng.uniform(0.92, 1.10))
-    centre = np.array([101.0, 32.0, 158.0]) + rng.uniform(-3.0, 3.0, 3)
+    target = float(np.clip(rng.normal(219.0, 45.0), 140.0, 310.0))
+    centre = np.array([104.0, 34.0, 154.0]) + rng.uniform(-3.0, 3.0, 3)
     lean = Rotation.from_euler("zy", [-20.0, -14.0], degrees=True).as_matrix().T
-    bulk = f.ellipsoid(centre, size * np.array([34.0, 47.0, 55.0]), lean) + 1.5 * body.n30
-    spleen = smooth_max(bulk, body["room"] + np.float32(3.4), 5.0)
-    spleen = smooth_max(spleen, np.float32(3.4) - body["thorax_side"], 6.0)
-    hollow = f.ellipsoid(centre + [-37.0, -22.0, 2.0], [29.0, 38.0, 62.0])
-    spleen = carve(carve(spleen, hollow, 0.0, 6.0), body["kidney_whole_left"], 4.0, 5.0)
+    bulk = f.ellipsoid(centre, [33.0, 50.0, 56.0], lean, 45.0) + 1.5 * body.n30
+    room = smooth_max(body["room"] + np.float32(3.4), np.float32(3.4) - body["thorax_side"], 6.0)
+    hollow = f.ellipsoid(centre + [-50.0, -34.0, 4.0], [40.0, 52.0, 75.0], None, 40.0)
+    cell = f.step**2 * f.slice_mm / 1000.0
+    low, high = -20.0, 34.0
+    for _ in range(9):
+        grow = 0.5 * (low + high)
+        spleen = smooth_max(bulk - np.float32(grow), room, 5.0)
+        spleen = carve(carve(spleen, hollow, 0.0, 9.0), body["kidney_whole_left"], 4.0, 5.0)
+        low, high = (low, grow) if cell * np.count_nonzero(spleen < 0.0) > target else (grow, high)
     body["spleen"] = largest_piece(spleen)
 
 
@@ -92,7 +97,7 @@ def build_stomach(body: Body) -> None:
     """Stomach from the fundus under the left dome to the pylorus right of the midline."""
     f, rng = body.frame, body.rng
     fill = float(rng.uniform(0.86, 1.10))
-    line = spline([[30, -12, 190, 12], [52, 4, 186, 33], [62, -8, 172, 33], [66, -34, 152, 28], [54, -56, 132, 24],
+    line = spline([[30, -12, 190, 12], [52, -2, 186, 36], [62, -14, 172, 36], [67, -38, 152, 31], [54, -56, 132, 24],
                    [26, -64, 119, 20], [-4, -58, 117, 16], [-22, -50, 122, 11]], 40)  # fmt: skip
     line[:, 3] *= fill
     stomach = f.tube(line[:, :3], line[:, 3]) + 1.8 * body.n30 + 0.9 * body.n14
@@ -109,11 +114,11 @@ def build_stomach(body: Body) -> None:
 def build_pancreas(body: Body) -> None:
     """Pancreas: head in the bend of the duodenum, neck before the confluence, tail to the splenic hilum."""
     f, rng = body.frame, body.rng
-    plump = float(rng.uniform(0.9, 1.12))
+    plump = float(rng.uniform(1.12, 1.32))
     line = spline([[-25, -22, 88, 10], [-25, -26, 102, 13], [-17, -33, 115, 11], [-3, -38, 122, 9], [18, -40, 128, 10],
                    [42, -26, 138, 10.5], [64, -8, 148, 10], [80, 6, 154, 8]], 34)  # fmt: skip
     line[:, 3] *= plump
-    pancreas = f.tube(line[:, :3], line[:, 3]) + 1.3 * body.n14 + 1.3 * body.n8
+    pancreas = f.tube(line[:, :3], line[:, 3]) + 1.1 * body.n14 + 1.1 * body.n8
     for name, gap in (("portal_vein_and_splenic_vein", 0.2), ("aorta", 4.0), ("inferior_vena_cava", 2.0),
                       ("kidney_whole_left", 4.0), ("spleen", 3.0), ("liver", 2.0), ("crura", 3.0)):  # fmt: skip
         pancreas = carve(pancreas, body[name], gap)
