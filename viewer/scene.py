@@ -8,6 +8,7 @@ skin whose rim is denser than its face (as glass is), which needs no sorting and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from anatomy.embedding import Embedding
 from anatomy.mesh import OrganMesh
+from solver.frame import Frame
 from viewer import quality, theme
 from viewer.camera import view_of
 from viewer.drawing import Plotter, add_surface
@@ -31,31 +33,31 @@ _CARRIED_WITHIN_MM = 3.0
 
 
 class ShownSurface(Protocol):
-    """A surface for showing: points (k, 3) in mm, triangles (t, 3)."""
+    """A surface for showing."""
 
-    points: NDArray[np.float64]
-    triangles: NDArray[np.int64]
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """Vertices (k, 3), LPS mm."""
+
+    @property
+    def triangles(self) -> NDArray[np.int64]:
+        """Vertex indices (t, 3), normals outward."""
 
 
 class ShownCase(Protocol):
     """What the scene needs of a case."""
 
-    title: str
-    organ: OrganMesh
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
 
     @property
-    def surfaces(self) -> dict[str, ShownSurface]:
+    def organ(self) -> OrganMesh:
+        """The mechanical mesh, mm."""
+
+    @property
+    def surfaces(self) -> Mapping[str, ShownSurface]:
         """Shown surface of each structure."""
-
-
-class ShownFrame(Protocol):
-    """What the scene needs of a solver frame."""
-
-    displacement: NDArray[np.float32]
-    forces_N: dict[str, NDArray[np.float64]]
-    time_s: float
-    distance_mm: float
-    state: str
 
 
 @dataclass
@@ -144,7 +146,7 @@ class Scene:
             self._hud.attach(plotter)
         for grasper in self.graspers.values():
             grasper.attach(plotter)
-        self.look_from("anterior")
+        self.look_from("surgeon")
         self._refresh()
 
     def _add_skin(self, plotter: Plotter, name: str) -> pv.Actor:
@@ -191,18 +193,18 @@ class Scene:
         if self._plotter is None:
             return
         points = np.concatenate([skin.rest for skin in self._visible()] or [self.skins[self.main].rest])
-        width, height = self._plotter.window_size
+        width, height = (max(side, 1) for side in self._plotter.window_size)
         view_of(view, points).apply(self._plotter.camera, (width, height))
         self._plotter.renderer.ResetCameraClippingRange()
 
     # State in ------------------------------------------------------------------------------------------
 
-    def update(self, frame: ShownFrame) -> None:
+    def update(self, frame: Frame) -> None:
         """Move everything to a solver frame, in place.
 
         Parameters
         ----------
-        frame : ShownFrame
+        frame : Frame
             `displacement` (n, 3) float32 mm from the scanned shape, `forces_N` {tool: (3,)} on the tissue.
         """
         for skin in self.skins.values():

@@ -1,0 +1,153 @@
+"""Engine: the solver's process as the window sees it. No call of it waits, and nothing it does raises into Qt."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solver.errors import SolverError
+from solver.frame import Frame
+from twin.errors import TwinError
+from twin.service import Service
+
+# A solver that gives no sign of life for so long is said to have stopped, s.
+SILENT_S = 20.0
+
+
+class Engine:
+    """What the window asks of the solver: the tool's hands, frames, and how it fares.
+
+    Parameters
+    ----------
+    case : Case
+        Title, folder (`path`) and organ mesh (`organ`, sent where the folder has none).
+    """
+
+    def __init__(self, case: Any) -> None:
+        folder = Path(case.path)
+        source = folder if (folder / "organ.vtu").is_file() else case.organ
+        self._service = Service(source, title=case.title)
+        self._restarting: threading.Thread | None = None
+        self._restart_stage = ("starting again", 0.0)
+        self._failure = ""
+        self._frame: Frame | None = None
+        self._arrivals: deque[float] = deque(maxlen=240)
+
+    # How it fares --------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> tuple[str, float] | None:
+        """What it is getting ready with and how far (0 to 1); None once frames come, or after a failure."""
+        if self._restarting is not None:
+            if self._restarting.is_alive():
+                return self._restart_stage
+            self._restarting = None
+        if self.failure or self._service.ready:
+            return None
+        return self._service.stage
+
+    @property
+    def failure(self) -> str:
+        """Why it stopped; empty while all is well."""
+        if self._restarting is not None and self._restarting.is_alive():
+            return ""
+        if not self._failure:
+            try:
+                self._service.check()
+            except TwinError as error:
+                self._failure = str(error)
+            if self._service.silence_s > SILENT_S:
+                self._failure = f"It has not answered for {self._service.silence_s:.0f} s."
+        return self._failure
+
+    @property
+    def steps_per_s(self) -> float:
+        """New frames in the last second."""
+        now = perf_counter()
+        return float(sum(now - moment <= 1.0 for moment in self._arrivals))
+
+    def new_frame(self) -> Frame | None:
+        """The newest frame, if there is one that was not handed out before."""
+        if self._restarting is not None:
+            return None
+        frame = self._service.latest()
+        if frame is None or frame is self._frame:
+            return None
+        self._frame = frame
+        self._arrivals.append(perf_counter())
+        return frame
+
+    def refusals(self) -> list[str]:
+        """What could not be done since the last call, a sentence each."""
+        return [] if self._restarting is not None else self._service.refusals()
+
+    @property
+    def process_id(self) -> int | None:
+        """Number of the solver's process."""
+        return self._service.process_id
+
+    # What it does --------------------------------------------------------------------------------------
+
+    def grasp(self, tool: str, point_mm: NDArray[np.float64], radius_mm: float) -> None:
+        """Close the jaws around a point of the present shape, LPS mm."""
+        self._ask("grasp", tool, point_mm, radius_mm)
+
+    def move(self, tool: str, position_mm: NDArray[np.float64]) -> None:
+        """Bring a tool to a position, LPS mm."""
+        self._ask("move", tool, position_mm)
+
+    def release(self, tool: str) -> None:
+        """Open the jaws."""
+        self._ask("release", tool)
+
+    def reset(self) -> None:
+        """Back to rest."""
+        self._ask("reset")
+
+    def _ask(self, command: str, *details: Any) -> None:
+        if self._restarting is not None or self._failure:
+            return
+        try:
+            getattr(self._service, command)(*details)
+        except (TwinError, SolverError) as error:
+            self._failure = str(error)
+
+    def save_log(self, path: str) -> int:
+        """Write what was done as a rehearsal script; return the number of acts.
+
+        Raises
+        ------
+        TwinError
+            If the file cannot be written.
+        """
+        log = self._service.log
+        log.write(path)
+        return len(log)
+
+    def restart(self) -> None:
+        """Start the solver again beside the window; it goes on where it stopped."""
+        if self._restarting is not None:
+            return
+        self._failure, self._frame = "", None
+        self._restart_stage = ("starting again", 0.0)
+        self._restarting = threading.Thread(target=self._restart, name="restart", daemon=True)
+        self._restarting.start()
+
+    def _restart(self) -> None:
+        try:
+            self._service.restart(progress=self._note_stage)
+        except TwinError as error:
+            self._failure = str(error)
+
+    def _note_stage(self, stage: str, fraction: float) -> None:
+        self._restart_stage = (stage, fraction)
+
+    def close(self) -> None:
+        """End the solver's process."""
+        self._service.close()

@@ -1,0 +1,154 @@
+"""SliceView: one plane of the scan as a radiologist sees it, with outlines and the crossing of the other planes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QLineF, QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF, QWheelEvent
+from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from viewer import theme
+from viewer.slices import SliceModel
+
+
+class SliceView(QWidget):
+    """A plane of a `SliceModel`, painted.
+
+    Parameters
+    ----------
+    model : SliceModel
+        The scan, shared by the three views.
+    plane : str
+        'axial', 'coronal' or 'sagittal'.
+    """
+
+    moved = Signal()
+
+    def __init__(self, model: SliceModel, plane: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.model = model
+        self.plane = plane
+        self.tissue: list[tuple[str, NDArray[np.float64]]] = []
+        self.tool_mm: NDArray[np.float64] | None = None
+        self.hidden: set[str] = set()
+        self._pixels = model.picture(plane)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setMinimumSize(QSize(200, 130))
+        self.setCursor(Qt.CursorShape.CrossCursor)
+        self.setToolTip(f"{plane.capitalize()} slice: wheel to scroll, click to move the other planes here")
+
+    def refresh(self) -> None:
+        """Take the present slice and window from the model."""
+        self._pixels = self.model.picture(self.plane)
+        self.update()
+
+    def _frame(self) -> QRectF:
+        """Where the picture lies in the widget, its millimetres undistorted."""
+        rows, columns = self._pixels.shape
+        width, height = self.model.pixel_mm(self.plane)
+        scale = min(self.width() / (columns * width), self.height() / (rows * height))
+        size = QPointF(columns * width * scale, rows * height * scale)
+        return QRectF((self.width() - size.x()) / 2, (self.height() - size.y()) / 2, size.x(), size.y())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paint slice, outlines, crossing and letters."""
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), QColor("#000000"))
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        rows, columns = self._pixels.shape
+        frame = self._frame()
+        painter.drawImage(
+            frame, QImage(self._pixels.data, columns, rows, columns, QImage.Format.Format_Grayscale8)
+        )
+        painter.save()
+        painter.setClipRect(frame)
+        painter.translate(frame.topLeft())
+        painter.scale(frame.width() / columns, frame.height() / rows)
+        painter.translate(0.5, 0.5)
+        self._paint_outlines(painter)
+        self._paint_crossing(painter, rows, columns)
+        painter.restore()
+        self._paint_words(painter)
+        painter.end()
+
+    def _paint_outlines(self, painter: QPainter) -> None:
+        moved = {name for name, segments in self.tissue if len(segments)}
+        for contour in self.model.outlines(self.plane):
+            if contour.structure in self.hidden:
+                continue
+            painter.setPen(_pen(contour.structure, 1.0 if moved else 1.4, 110 if moved else 255))
+            for line in contour.lines:
+                painter.drawPolyline(QPolygonF([QPointF(x, y) for x, y in line]))
+        for name, segments in self.tissue:
+            if name not in self.hidden:
+                painter.setPen(_pen(name, 1.8, 255))
+                painter.drawLines([QLineF(*start, *end) for start, end in segments])
+
+    def _paint_crossing(self, painter: QPainter, rows: int, columns: int) -> None:
+        x, y = self.model.to_picture(self.plane, self.model.index.astype(float))
+        pen = QPen(QColor(theme.ACCENT), 1.0)
+        pen.setCosmetic(True)
+        colour = pen.color()
+        colour.setAlpha(120)
+        pen.setColor(colour)
+        painter.setPen(pen)
+        painter.drawLines([QLineF(x, -0.5, x, rows), QLineF(-0.5, y, columns, y)])
+        if self.tool_mm is not None:
+            tx, ty = self.model.to_picture(self.plane, self.model.to_index(self.tool_mm))
+            dot = QPen(QColor(theme.HELD), 7.0)
+            dot.setCosmetic(True)
+            dot.setCapStyle(Qt.PenCapStyle.RoundCap)
+            painter.setPen(dot)
+            painter.drawPoint(QPointF(tx, ty))
+
+    def _paint_words(self, painter: QPainter) -> None:
+        left, right, top, bottom = tuple(self.model.letters(self.plane))
+        box = QRectF(self.rect()).adjusted(7, 5, -7, -5)
+        middle = Qt.AlignmentFlag.AlignVCenter
+        centre = Qt.AlignmentFlag.AlignHCenter
+        painter.setPen(QColor(theme.TEXT))
+        painter.drawText(box, middle | Qt.AlignmentFlag.AlignLeft, left)
+        painter.drawText(box, middle | Qt.AlignmentFlag.AlignRight, right)
+        painter.drawText(box, centre | Qt.AlignmentFlag.AlignTop, top)
+        painter.drawText(box, centre | Qt.AlignmentFlag.AlignBottom, bottom)
+        painter.setPen(QColor(theme.MUTED))
+        words = f"{self.plane.capitalize()}  {self.model.depth_mm(self.plane):.0f} mm"
+        painter.drawText(box, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop, words)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Scroll by whole slices; with Ctrl by ten."""
+        steps = 1 if event.angleDelta().y() > 0 else -1
+        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            steps *= 10
+        self.model.scroll(self.plane, steps)
+        self.moved.emit()
+        event.accept()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Move the other planes to the place pointed at."""
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._cross_at(event)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        """Follow the cursor with the other planes while the button is down."""
+        if event.buttons() & Qt.MouseButton.LeftButton:
+            QToolTip.hideText()
+            self._cross_at(event)
+
+    def _cross_at(self, event: QMouseEvent) -> None:
+        rows, columns = self._pixels.shape
+        frame = self._frame()
+        where = event.position() - frame.topLeft()
+        x, y = where.x() / frame.width() * columns - 0.5, where.y() / frame.height() * rows - 0.5
+        self.model.move_to(self.model.from_picture(self.plane, x, y))
+        self.moved.emit()
+
+
+def _pen(structure: str, width: float, alpha: int) -> QPen:
+    colour = QColor(theme.hex_colour(theme.colour_of(structure)))
+    colour.setAlpha(alpha)
+    pen = QPen(colour, width)
+    pen.setCosmetic(True)
+    return pen
