@@ -56,6 +56,9 @@ class Body:
         Acceleration in LPS mm/s²; the default is that of a patient lying on the back. Zeros switch it off.
     reference_points : ndarray, shape (n, 3), optional
         Stress-free vertex positions; default the scanned ones.
+    fibres : ndarray, shape (m, d, 3), optional
+        Unit directions of up to d fibre families of each tetrahedron, in the stress-free shape, for laws that
+        have them.
     patches : mapping of str to ndarray, shape (k, 3), optional
         Exterior triangles, by vertices, on which loads may act (`solver.loads`).
 
@@ -87,8 +90,10 @@ class Body:
         gravity_mm_s2: ArrayLike = (0.0, 9810.0, 0.0),
         reference_points: Array | None = None,
         patches: Mapping[str, Index] | None = None,
+        fibres: Array | None = None,
     ) -> None:
         self.organ = organ
+        self.fibres = fibres
         self.patches = dict(patches or {})
         self.gravity_mm_s2 = _vector(gravity_mm_s2)
         self.tissues = _complete(organ, tissues)
@@ -109,7 +114,13 @@ class Body:
     def on_reference(self, reference_points: Array) -> Body:
         """The same body on another stress-free shape, shape (n, 3), mm, OrganMesh order."""
         return Body(
-            self.organ, self.tissues, self.attachments, self.gravity_mm_s2, reference_points, self.patches
+            self.organ,
+            self.tissues,
+            self.attachments,
+            self.gravity_mm_s2,
+            reference_points,
+            self.patches,
+            self.fibres,
         )
 
     # ------------------------------------------------------------------ mesh and the maps both ways
@@ -187,6 +198,32 @@ class Body:
                 for key in first.law.parameters
             }
             self._groups.append((first, names, coefficients))
+
+    @cached_property
+    def fibre_fields(self) -> tuple[fem.Function, ...]:
+        """Cell-wise fibre directions, one function a family."""
+        if self.fibres is None:
+            return ()
+        count = len(self.organ.tets)
+        if self.fibres.ndim != 3 or self.fibres.shape[::2] != (count, 3):
+            raise SolverError(
+                f"Fibres have shape {self.fibres.shape}; give ({count}, families, 3) unit vectors."
+            )
+        space = fem.functionspace(self.mesh, ("DG", 0, (3,)))
+        fields = []
+        for family in range(self.fibres.shape[1]):
+            field = fem.Function(space)
+            field.x.array[:] = self.cells_from_organ(self.fibres[:, family]).ravel()
+            fields.append(field)
+        return tuple(fields)
+
+    def _fibres_of(self, tissue: Tissue) -> tuple[fem.Function, ...]:
+        if len(self.fibre_fields) < tissue.law.fibres:
+            raise SolverError(
+                f"{type(tissue.law).__name__} of '{tissue.name}' needs {tissue.law.fibres} fibre directions a "
+                f"tetrahedron and the body has {len(self.fibre_fields)}; give them with Body(organ, fibres=…)."
+            )
+        return self.fibre_fields[: tissue.law.fibres]
 
     def _build_measures(self) -> None:
         self.stiffness = [
@@ -373,7 +410,7 @@ class Body:
         J = ufl.det(F)
         total: Any = 0
         for index, (tissue, _, coefficients) in enumerate(self._groups):
-            density = tissue.law.energy(F, coefficients)
+            density = tissue.law.energy(F, coefficients, self._fibres_of(tissue))
             if tissue.compressibility is not None:
                 if volumetric == "mixed":
                     density += tissue.compressibility.mixed(J, pressure, self.bulk)

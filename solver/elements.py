@@ -80,7 +80,7 @@ class Element:
             self._pressure_vertex = _vertex_of_scalar_dof(self.body, pressures)
         else:
             space = collapsed = fem.functionspace(self.body.mesh, vector)
-            parent = list(range(space.dofmap.index_map.size_local * 3))
+            parent = [np.arange(space.dofmap.index_map.size_local * 3, dtype=np.int32)]
         self.space = space
         self.state = fem.Function(space)
         self.displacements = np.asarray(parent, dtype=np.int64).reshape(-1, 3)

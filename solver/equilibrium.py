@@ -31,7 +31,6 @@ Index = NDArray[np.int64]
 MINIMUM_JACOBIAN = 0.3
 RELATIVE_RESIDUAL = 1e-9
 NEWTON_ITERATIONS = 20
-FAR = 10.0
 FOLDED = 0.05
 SMALLEST_STEP = 1.0 / 512
 
@@ -276,16 +275,10 @@ class _Path:
         """Newton's method from x; `move` is what the prescribed unknowns still lack."""
         residual = self.element.residual(x)
         if not np.any(move):
-            self.forces = max(self.forces, self.merit(residual))
-        # Far from equilibrium the residual may rise before it falls: the worst of the last three is the
-        # bound.
-        history = [self.merit(residual) * FAR]
+            self.forces = max(self.forces, self.size(residual))
         for iteration in range(1, NEWTON_ITERATIONS + 1):
             self.iterations += 1
-            change = self._direction(x, residual, move)
-            bound = np.inf if np.any(move) else max(history[-3:])
-            x, residual = self._backtrack(x, change, bound)
-            history.append(self.merit(residual))
+            x, residual = self._iterate(x, residual, move)
             move = np.zeros_like(move)
             if self.relative(residual) < RELATIVE_RESIDUAL:
                 self._guard(x)
@@ -295,7 +288,8 @@ class _Path:
             f"(residual {self.relative(residual):.1e}, {self._where_force(residual)})"
         )
 
-    def _direction(self, x: Array, residual: Array, move: Array) -> Array:
+    def _iterate(self, x: Array, residual: Array, move: Array) -> tuple[Array, Array]:
+        """One Newton step, shortened where it must be, and the residual after it."""
         tangent = self.element.tangent(x)
         extra = tangent.shape[0] - len(residual)
         inside = np.concatenate([self.free, len(residual) + np.arange(extra)])
@@ -307,32 +301,46 @@ class _Path:
             factor = Factor(rows[:, inside], self.element.symmetric)
         except ArithmeticError as error:
             raise _Failed(str(error)) from error
-        change = np.zeros_like(x)
-        change[self.free] = factor.solve(load)[: len(self.free)]
-        factor.destroy()
-        change[self.fixed] = move
-        if not np.isfinite(change).all():
-            raise _Failed("the tangent is singular")
-        return change
+        try:
+            change = np.zeros_like(x)
+            change[self.free] = factor.solve(load)[: len(self.free)]
+            change[self.fixed] = move
+            if not np.isfinite(change).all():
+                raise _Failed("the tangent is singular")
+            return self._damp(x, change, factor, whole=bool(np.any(move)))
+        finally:
+            factor.destroy()
 
-    def _backtrack(self, x: Array, change: Array, bound: float) -> tuple[Array, Array]:
-        """Longest of the steps 1, ½, ¼ … along `change` that keeps the tissue unfolded and the residual below
-        `bound`; without a bound the step carries moved vertices along and must be taken whole.
+    def _damp(self, x: Array, change: Array, factor: Factor, whole: bool) -> tuple[Array, Array]:
+        """Longest of the steps 1, ½, ¼ … along `change` that leaves the tissue unfolded and brings the solution
+        closer: the step that would follow, by the same factor, must be shorter than this one (natural monotonicity;
+        Deuflhard 2011, Newton Methods for Nonlinear Problems, § 3.3). A step that carries moved vertices along must
+        be taken whole.
         """
-        length, shortest = 1.0, 1.0 if np.isinf(bound) else 1e-3
+        length, shortest = 1.0, 1.0 if whole else 1e-3
+        distance = self._distance(change)
         while length >= shortest:
             y = x + length * change
             if self.element.jacobians(y).min() > FOLDED:
-                new = self.element.residual(y)
-                if np.isfinite(new).all() and self.merit(new) <= max(
-                    (1 - 1e-4 * length) * bound, RELATIVE_RESIDUAL * self.forces
-                ):
-                    return y, new
+                residual = self.element.residual(y)
+                if np.isfinite(residual).all():
+                    if whole or self.relative(residual) < RELATIVE_RESIDUAL:
+                        return y, residual
+                    load = np.zeros(factor.size)
+                    load[: len(self.free)] = -residual[self.free]
+                    following = np.zeros_like(x)
+                    following[self.free] = factor.solve(load)[: len(self.free)]
+                    if self._distance(following) <= (1 - length / 4) * distance:
+                        return y, residual
             length /= 2
         worst = self.element.jacobians(x + 2 * length * change)
         if worst.min() > FOLDED:
-            raise _Failed(f"the out-of-balance force does not fall ({self._where_jacobian(worst)})")
+            raise _Failed(f"Newton's method finds no way on ({self._where_jacobian(worst)})")
         raise _Failed(f"the tissue folds ({self._where_jacobian(worst)})", self._reach(x, change))
+
+    def _distance(self, change: Array) -> float:
+        """Length of the displacement in a change of the unknowns."""
+        return float(np.linalg.norm(change[self.element.displacements]))
 
     def _reach(self, x: Array, change: Array) -> float:
         """Part of a change that leaves J above one half everywhere."""
@@ -343,7 +351,7 @@ class _Path:
 
     # ------------------------------------------------------------------ measures
 
-    def merit(self, residual: Array) -> float:
+    def size(self, residual: Array) -> float:
         """Size of the out-of-balance force."""
         return float(np.linalg.norm(residual[self.free]))
 
@@ -351,7 +359,7 @@ class _Path:
         """Out-of-balance force against the largest force that any solve of this path has met."""
         size = float(np.linalg.norm(residual[self.fixed])) + float(np.linalg.norm(self._weight()))
         self.forces = max(self.forces, size)
-        return self.merit(residual) / self.forces
+        return self.size(residual) / self.forces
 
     def _weight(self) -> Array:
         return self.body.gravity.value * self.body.mass_kg

@@ -33,6 +33,7 @@ class Factor:
     """
 
     def __init__(self, matrix: csr_matrix, symmetric: bool = True) -> None:
+        self.size = matrix.shape[0]
         matrix.sort_indices()
         csr = (matrix.indptr.astype(PETSc.IntType), matrix.indices.astype(PETSc.IntType), matrix.data)
         self._matrix = PETSc.Mat().createAIJ(size=matrix.shape, csr=csr, comm=PETSc.COMM_SELF)

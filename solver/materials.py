@@ -214,6 +214,148 @@ class SaintVenantKirchhoff(Law):
         return values["lambda_kPa"] / 2 * ufl.tr(E) ** 2 + values["mu_kPa"] * ufl.inner(E, E)
 
 
+def _stretching(strain: Any, stiffness: Any, exponent: Any) -> Any:
+    """Energy of a fibre family that resists stretch only: k/(2b) (exp(b E²) − 1) for E > 0."""
+    pulled = ufl.max_value(strain, 0.0)
+    return stiffness / (2 * exponent) * (ufl.exp(exponent * pulled**2) - 1)
+
+
+@dataclass(frozen=True)
+class Guccione(Law):
+    """Transversely isotropic Fung-type law: W = C/2 (exp Q − 1),
+    Q = bf Eff² + bt (Ess² + Enn² + 2 Esn²) + 2 bfs (Efs² + Efn²), with the Green strain E of the isochoric C̄
+    (Guccione 1991, J Biomech Eng 113:42; isochoric split as in Land 2015, Proc R Soc A 471:20150641).
+
+    Without the split the incompressible law stalls at a third of a physiological load on every mesh.
+
+    Parameters
+    ----------
+    C_kPa : float
+    bf, bt, bfs : float
+        Along the fibre, across it, and in shear between.
+    """
+
+    C_kPa: float
+    bf: float
+    bt: float
+    bfs: float
+    fibres: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        _positive(self, C_kPa=self.C_kPa, bf=self.bf, bt=self.bt, bfs=self.bfs)
+
+    @property
+    def initial_shear_kPa(self) -> float:
+        """C/2 times the largest exponent."""
+        return self.C_kPa / 2 * max(self.bf, self.bt, self.bfs)
+
+    def energy(
+        self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
+    ) -> Any:
+        """C/2 (exp Q − 1), Q written with the fibre direction alone."""
+        values = parameters or self.parameters
+        E = (ufl.det(F) ** (-2 / 3) * F.T * F - ufl.Identity(3)) / 2
+        along = E * fibres[0]
+        ff, row = ufl.inner(fibres[0], along), ufl.inner(along, along)
+        across = ufl.inner(E, E) - 2 * row + ff**2
+        Q = values["bf"] * ff**2 + values["bt"] * across + 2 * values["bfs"] * (row - ff**2)
+        return values["C_kPa"] / 2 * (ufl.exp(Q) - 1)
+
+
+@dataclass(frozen=True)
+class HolzapfelGasserOgden(Law):
+    """Artery wall with two dispersed fibre families: W = c/2 (Ī1 − 3) + Σ k1/(2 k2) (exp(k2 E_i²) − 1),
+    E_i = κ (Ī1 − 3) + (1 − 3 κ)(I4i − 1), fibres under stretch only (Holzapfel 2000, J Elast 61:1; Gasser
+    2006, J R Soc Interface 3:15). Fibre stretches are not split: a split lets them swell (Nolan 2014, J
+    Mech Behav Biomed Mater 39:48).
+
+    Parameters
+    ----------
+    c_kPa, k1_kPa : float
+    k2 : float
+    kappa : float
+        Dispersion, 0 (aligned) to 1/3 (isotropic).
+    """
+
+    c_kPa: float
+    k1_kPa: float
+    k2: float
+    kappa: float = 0.0
+    fibres: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        _positive(self, c_kPa=self.c_kPa, k2=self.k2)
+        _not_negative(self, k1_kPa=self.k1_kPa)
+        if not 0 <= self.kappa <= 1 / 3:
+            raise SolverError(
+                f"HolzapfelGasserOgden: the dispersion κ is {self.kappa:g}; it lies between 0 and 1/3."
+            )
+
+    @property
+    def initial_shear_kPa(self) -> float:
+        """c of the matrix."""
+        return self.c_kPa
+
+    def energy(
+        self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
+    ) -> Any:
+        """Matrix and two families of fibres."""
+        values = parameters or self.parameters
+        first, kappa = isochoric_invariants(F)[0], values["kappa"]
+        total = values["c_kPa"] / 2 * (first - 3)
+        for fibre in fibres:
+            stretch = ufl.inner(F * fibre, F * fibre)
+            strain = kappa * (first - 3) + (1 - 3 * kappa) * (stretch - 1)
+            total += _stretching(strain, values["k1_kPa"], values["k2"])
+        return total
+
+
+@dataclass(frozen=True)
+class HolzapfelOgden(Law):
+    """Myocardium: W = a/(2b) exp(b (Ī1 − 3)) + Σ_{f,s} a_i/(2 b_i) (exp(b_i (I4i − 1)²) − 1)
+    + a_fs/(2 b_fs) (exp(b_fs I8fs²) − 1), fibres and sheets under stretch only (Holzapfel & Ogden 2009,
+    Phil Trans R Soc A 367:3445).
+
+    Parameters
+    ----------
+    a_kPa, af_kPa, as_kPa, afs_kPa : float
+        Matrix, fibre, sheet and their coupling; zero leaves a term out.
+    b, bf, bs, bfs : float
+        Their exponents.
+    """
+
+    a_kPa: float
+    b: float
+    af_kPa: float
+    bf: float
+    as_kPa: float
+    bs: float
+    afs_kPa: float
+    bfs: float
+    fibres: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        _positive(self, b=self.b, bf=self.bf, bs=self.bs, bfs=self.bfs)
+        _not_negative(self, a_kPa=self.a_kPa, af_kPa=self.af_kPa, as_kPa=self.as_kPa, afs_kPa=self.afs_kPa)
+
+    @property
+    def initial_shear_kPa(self) -> float:
+        """a of the matrix."""
+        return self.a_kPa
+
+    def energy(
+        self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
+    ) -> Any:
+        """Matrix, fibres, sheets and their coupling."""
+        v = parameters or self.parameters
+        along, across = F * fibres[0], F * fibres[1]
+        matrix = v["a_kPa"] / (2 * v["b"]) * (ufl.exp(v["b"] * (isochoric_invariants(F)[0] - 3)) - 1)
+        shear = v["afs_kPa"] / (2 * v["bfs"]) * (ufl.exp(v["bfs"] * ufl.inner(along, across) ** 2) - 1)
+        fibre = _stretching(ufl.inner(along, along) - 1, v["af_kPa"], v["bf"])
+        sheet = _stretching(ufl.inner(across, across) - 1, v["as_kPa"], v["bs"])
+        return matrix + fibre + sheet + shear
+
+
 @dataclass(frozen=True)
 class Membrane:
     """Stretch-only incompressible neo-Hookean membrane, W = h µ/2 (tr C_s + 1/det C_s − 3) per area.
@@ -253,4 +395,52 @@ LAWS: dict[str, type[Law]] = {
     "neo-Hookean": NeoHookean,
     "Mooney-Rivlin": MooneyRivlin,
     "Saint Venant-Kirchhoff": SaintVenantKirchhoff,
+    "Guccione": Guccione,
+    "Holzapfel-Gasser-Ogden": HolzapfelGasserOgden,
+    "Holzapfel-Ogden": HolzapfelOgden,
 }
+
+
+@dataclass(frozen=True)
+class PronySeries:
+    """Relaxation of quasi-linear viscoelastic tissue: G(t)/G0 = 1 − Σ g_i (1 − exp(−t/τ_i)) (Fung 1993,
+    Biomechanics, § 7.6).
+
+    Parameters
+    ----------
+    weights : tuple of float
+        g_i, positive, together less than one.
+    times_s : tuple of float
+        τ_i in seconds.
+    """
+
+    weights: tuple[float, ...]
+    times_s: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(self.times_s) or not self.weights:
+            raise SolverError("PronySeries: give as many weights as times, and at least one.")
+        _positive(self, **{f"g{i + 1}": g for i, g in enumerate(self.weights)})
+        _positive(self, **{f"τ{i + 1}": t for i, t in enumerate(self.times_s)})
+        if not sum(self.weights) < 1:
+            raise SolverError(
+                f"PronySeries: the weights add up to {sum(self.weights):g}; below one some stiffness stays."
+            )
+
+    def relaxation(self, time_s: float) -> float:
+        """G(t)/G0 after a step of strain."""
+        pairs = zip(self.weights, self.times_s, strict=True)
+        return 1.0 - sum(g * (1.0 - math.exp(-time_s / t)) for g, t in pairs)
+
+    def advance(self, history: list[Any], step: Any, elapsed_s: float) -> list[Any]:
+        """Stress kept by each branch after a time step in which the instantaneous stress changed by `step`.
+
+        Exact for a stress that changes linearly over the step (Taylor 1970, Int J Numer Methods Eng 2:45;
+        Simo 1987): h_i ← exp(−Δt/τ_i) h_i + g_i (1 − exp(−Δt/τ_i)) τ_i/Δt step. The total is (1 − Σ g_i)
+        times the instantaneous stress plus Σ h_i.
+        """
+        new = []
+        for kept, g, t in zip(history, self.weights, self.times_s, strict=True):
+            decay = math.exp(-elapsed_s / t)
+            new.append(decay * kept + g * (1.0 - decay) * t / elapsed_s * step)
+        return new

@@ -1,0 +1,56 @@
+"""One number of a verification problem against its reference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """A computed value, what it should be, and whether it is.
+
+    Parameters
+    ----------
+    problem, quantity : str
+        What was solved and which number of it this is, with its unit.
+    value : float or None
+        Computed; None where the problem could not be solved.
+    reference : float
+        What it should be.
+    tolerance : float
+        Largest error relative to the reference; absolute where the reference is zero.
+    passed : bool
+    source : str
+        Where the reference comes from.
+    """
+
+    problem: str
+    quantity: str
+    value: float | None
+    reference: float
+    tolerance: float
+    passed: bool
+    source: str
+
+    @classmethod
+    def compare(
+        cls, problem: str, quantity: str, value: float, reference: float, tolerance: float, source: str
+    ) -> Row:
+        """Row that passes within the tolerance."""
+        scale = abs(reference) if reference else 1.0
+        passed = math.isfinite(value) and abs(value - reference) <= tolerance * scale
+        return cls(problem, quantity, float(value), float(reference), tolerance, passed, source)
+
+    @classmethod
+    def at_least(
+        cls, problem: str, quantity: str, value: float, reference: float, tolerance: float, source: str
+    ) -> Row:
+        """Row that passes unless the value falls short of the reference by more than the tolerance (absolute)."""
+        passed = math.isfinite(value) and value >= reference - tolerance
+        return cls(problem, quantity, float(value), float(reference), tolerance, passed, source)
+
+    @classmethod
+    def failed(cls, problem: str, why: str) -> Row:
+        """Row of a problem that could not be solved."""
+        return cls(problem, why, None, 0.0, 0.0, False, "")

@@ -1,0 +1,48 @@
+import pytest
+
+from solver.errors import SolverError
+from solver.verification import PROBLEMS, Row, block_shear, verify
+
+
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if name != "block_shear"])
+def test_problem_reproduces_its_numbers(name):
+    rows = verify([name])
+    assert rows
+    assert [r for r in rows if not r.passed] == []
+
+
+def test_block_shear_agrees_with_three_codes():
+    rows = block_shear._rows((*block_shear.QUICK[:1], *block_shear.LINEAR))
+    assert [r for r in rows if not r.passed] == []
+    assert rows[0].value == pytest.approx(57.4591972, rel=1e-8)
+
+
+def test_a_row_passes_only_within_its_tolerance():
+    assert Row.compare("p", "q", 1.009, 1.0, 0.01, "s").passed
+    assert not Row.compare("p", "q", 1.011, 1.0, 0.01, "s").passed
+    assert Row.compare("p", "q", 1e-11, 0.0, 1e-10, "s").passed
+    assert not Row.compare("p", "q", float("nan"), 0.0, 1e-10, "s").passed
+    assert Row.at_least("p", "q", 2.95, 3.0, 0.1, "s").passed
+    assert not Row.at_least("p", "q", 2.85, 3.0, 0.1, "s").passed
+
+
+def test_unknown_problems_are_refused():
+    with pytest.raises(SolverError, match="no verification problem 'koch'"):
+        verify(["koch"])
+
+
+def test_a_problem_that_cannot_be_solved_is_a_row_that_failed(monkeypatch):
+    def refuse():
+        raise SolverError("the tissue folds")
+
+    monkeypatch.setattr(block_shear, "run", refuse)
+    (row,) = verify(["block_shear"])
+    assert not row.passed
+    assert row.value is None
+    assert row.quantity == "the tissue folds"
+
+
+def test_progress_tells_what_is_running():
+    said = []
+    verify(["viscoelastic"], progress=lambda stage, fraction: said.append((stage, fraction)))
+    assert said == [("verifying viscoelastic", 0.0), ("verified", 1.0)]
