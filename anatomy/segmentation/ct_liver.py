@@ -222,7 +222,7 @@ def _with_hilum(organ: Mask, even: Volume, never: Mask, bright: Volume, edge: fl
 def _with_surface_tumours(organ: Mask, even: Volume, never: Mask, edge: float) -> Mask:
     """The organ with the soft lumps in its surface that it mostly encloses: tumours whose rim has broken open."""
     dent = closed(organ, _DENT_MM, edge) & ~organ & ~never & (even > _BILE_HU)
-    parts, count = ndimage.label(opened(dent, _LUMP_MM, edge))
+    parts, _ = ndimage.label(opened(dent, _LUMP_MM, edge))
     added = organ.copy()
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
         wide = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
