@@ -12,6 +12,7 @@ A + Bᵀ C⁻¹ B while every entry joins first neighbours only.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,23 +61,40 @@ class Averaged:
     Raises
     ------
     SolverError
-        If a tissue's law carries its own change of volume.
+        If a tissue's law carries its own change of volume, or has fibres.
     """
 
     def __init__(self, body: Body) -> None:
         self.body = body
         organ = body.organ
         self.tets = organ.tets
-        self.points = body.reference_points
-        edges = np.moveaxis(self.points[organ.tets[:, 1:]] - self.points[organ.tets[:, :1]], 1, 2)
+        self._averages()
+        self._measure(body.reference_points)
+        self._number()
+
+    def reshaped(self, points: Array) -> Averaged:
+        """The same discretisation of the same body on another stress-free shape.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, 3), float64
+            Stress-free vertex positions, mm.
+        """
+        other = copy.copy(self)
+        other._measure(points)
+        return other
+
+    def _measure(self, points: Array) -> None:
+        """Everything that depends on the stress-free shape."""
+        self.points = points
+        edges = np.moveaxis(points[self.tets[:, 1:]] - points[self.tets[:, :1]], 1, 2)
         self.volumes = np.linalg.det(edges) / 6.0
         self.inverse = np.linalg.inv(edges).reshape(-1, 9)
-        self._averages()
+        self._average_volume = np.bincount(self.average.ravel(), np.repeat(self.volumes / 4, 4))
         self._groups = [*self._tissue_points(), *self._capsule_points()]
         self.weight = self._gravity()
         self.refresh_supports()
-        self._number()
-        self._work = _Work.of(len(organ.tets), len(self._average_volume))
+        self._work = _Work.of(len(self.tets), len(self._average_volume))
 
     @property
     def vertices(self) -> int:
@@ -95,6 +113,10 @@ class Averaged:
     def _averages(self) -> None:
         """One average a vertex and tissue of equal bulk modulus, as in `solver.averaging`."""
         for name, tissue in self.body.tissues.items():
+            if tissue.law.fibres:
+                raise SolverError(
+                    f"The live tier has no fibres, which the law of '{name}' needs; use Equilibrium for this tissue."
+                )
             if tissue.compressibility is None or tissue.compressibility.measure != "linear":
                 raise SolverError(
                     f"The live tier needs the volumetric energy K/2 (J − 1)², which the tissue of '{name}' does "
@@ -107,7 +129,6 @@ class Averaged:
         keys, average = np.unique(pair, return_inverse=True)
         self.average = average.reshape(-1, 4).astype(np.int64)
         self._average_vertex = keys // len(moduli)
-        self._average_volume = np.bincount(average.ravel(), np.repeat(self.volumes / 4, 4))
         self._average_stiffness = (1 - STABILISATION) * moduli[keys % len(moduli)]
 
     def _tissue_points(self) -> list[_Points]:

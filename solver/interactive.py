@@ -30,6 +30,7 @@ from solver.factor import Factor
 from solver.frame import Frame, Progressing
 from solver.patch import Patch, find_patch
 from solver.response import Response
+from solver.resting import at_rest
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -73,12 +74,15 @@ class Interactive:
     Parameters
     ----------
     body : Body
-        Its scanned shape is where the tissue starts, at rest under gravity.
+    resting : bool
+        Whether a body that does not know its stress-free shape is given the one under which it rests in the scanned
+        shape (`solver.resting`). Otherwise it sags from the scanned shape until it rests.
     progress : Progress
 
     Attributes
     ----------
     body : Body
+        With its stress-free shape.
     time_s : float
         Time of the rehearsal: what `step` was told has passed.
 
@@ -89,11 +93,13 @@ class Interactive:
         a hand could do would move it.
     """
 
-    def __init__(self, body: Body, progress: Progress = silent) -> None:
+    def __init__(self, body: Body, resting: bool = True, progress: Progress = silent) -> None:
         _check_extent(body)
         body.check_supported()
-        self.body = body
         progress("compiling the tissue's law", 0.0)
+        if resting and not np.any(body.scanned_displacement):
+            body = at_rest(body, progress=lambda stage, fraction: progress(stage, 0.3 * fraction))
+        self.body = body
         self._averaged = averaged = Averaged(body)
         progress("ordering the unknowns", 0.3)
         self._u = body.scanned_displacement.copy()
@@ -393,7 +399,7 @@ class Interactive:
         before = self._free_gradient
         self._accept(u, energy, gradient, smallest)
         self._curvature.learn(share * step, self._free_gradient - before)
-        poor = self._distance()[0] > POOR_CONTRACTION * length
+        poor = self._distance()[0] > max(POOR_CONTRACTION * length, CONVERGED_MM)
         self._slow = self._slow + 1 if poor else 0
         spent = time.perf_counter() - started
         self._cost_s = spent if self._cost_s == 0 else 0.8 * self._cost_s + 0.2 * spent

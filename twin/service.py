@@ -50,9 +50,8 @@ class Service:
         The organ, its `.vtu` file, or a case folder.
     gravity_mm_s2 : (float, float, float)
         LPS; the default is that of a patient lying on the back.
-    unloaded : bool
-        Whether to find the stress-free shape first, so that the organ rests in its scanned shape. Otherwise it sags
-        from there.
+    resting : bool
+        Whether the organ rests in its scanned shape; otherwise it sags from there.
     reference_points : ndarray, shape (n, 3), optional
         The stress-free shape, where it is known.
     frame_s : float
@@ -71,13 +70,13 @@ class Service:
         source: OrganMesh | str | Path,
         *,
         gravity_mm_s2: tuple[float, float, float] = (0.0, 9810.0, 0.0),
-        unloaded: bool = True,
+        resting: bool = True,
         reference_points: NDArray[np.float64] | None = None,
         frame_s: float = FRAME_S,
         title: str = "",
     ) -> None:
         organ = source if isinstance(source, OrganMesh) else _organ_file(Path(source))
-        self._order = Order(organ, gravity_mm_s2, unloaded, reference_points, frame_s)
+        self._order = Order(organ, gravity_mm_s2, resting, reference_points, frame_s)
         self._title = title
         # Every act in the order it was asked for, with its number; acts written for moves have none.
         self._acts: list[tuple[int, Act]] = []
@@ -176,7 +175,7 @@ class Service:
         self._stop(0.0)
         script = tuple(act.to_json() for _, act in self._acts)
         self._order = Order(
-            self._order.organ, self._order.gravity_mm_s2, self._order.unloaded,
+            self._order.organ, self._order.gravity_mm_s2, self._order.resting,
             self._order.reference_points, self._order.frame_s, script,
         )  # fmt: skip
         self._closed = False
@@ -246,7 +245,7 @@ class Service:
         self._stage = ("ready", 1.0)
         order = self._order
         self._order = Order(
-            order.organ, order.gravity_mm_s2, order.unloaded, reference_points, order.frame_s, order.script
+            order.organ, order.gravity_mm_s2, order.resting, reference_points, order.frame_s, order.script
         )
 
     def _hear_failed(self, message: str, details: str = "") -> None:

@@ -47,8 +47,8 @@ class Order:
     organ : OrganMesh or str
         The mesh, or the file it is in.
     gravity_mm_s2 : (float, float, float)
-    unloaded : bool
-        Whether to find the stress-free shape, so that the organ rests in its scanned shape.
+    resting : bool
+        Whether the organ rests in its scanned shape, or sags from it.
     reference_points : ndarray, shape (n, 3), optional
         The stress-free shape, where it is known.
     frame_s : float
@@ -59,7 +59,7 @@ class Order:
 
     organ: OrganMesh | str
     gravity_mm_s2: tuple[float, float, float]
-    unloaded: bool
+    resting: bool
     reference_points: NDArray[np.float64] | None
     frame_s: float
     script: tuple[dict[str, Any], ...] = ()
@@ -106,14 +106,11 @@ def _build(pipe: Connection, order: Order) -> Interactive:
     report(0.0, 0.0)("loading the solver", 0.0)
     from solver.body import Body
     from solver.interactive import Interactive
-    from solver.unloaded import unload
 
     organ = order.organ if isinstance(order.organ, OrganMesh) else OrganMesh.read(Path(order.organ))
     report(0.1, 0.1)("building the body", 0.0)
     body = Body(organ, gravity_mm_s2=order.gravity_mm_s2, reference_points=order.reference_points)
-    if order.unloaded and order.reference_points is None:
-        body = unload(body, progress=report(0.15, 0.6))
-    live = Interactive(body, progress=report(0.6, 0.9))
+    live = Interactive(body, resting=order.resting, progress=report(0.1, 0.9))
     for number, data in enumerate(order.script):
         report(0.9, 1.0)("going on where it stopped", number / len(order.script))
         act = from_json(data, f"action {number + 1}")

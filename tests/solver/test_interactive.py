@@ -6,7 +6,6 @@ from solver.attachments import Attachment
 from solver.body import Body
 from solver.errors import SolverError
 from solver.interactive import CONVERGED_MM, FLOOR_JACOBIAN, Interactive, reference_error
-from solver.unloaded import unload
 from solver.verification.blocks import kuhn_block
 
 CORNER = np.array([80.0, 0.0, 40.0])
@@ -29,7 +28,7 @@ def _body(scale=1.0, stiffness=0.3, whole=False):
 
 @pytest.fixture(scope="module")
 def live():
-    return Interactive(unload(_body()))
+    return Interactive(_body())
 
 
 @pytest.fixture(autouse=True)

@@ -122,7 +122,7 @@ def test_the_log_replays(service):
 
 
 def test_closing_leaves_no_memory_and_may_be_repeated():
-    service = Service(kuhn_block((40, 30, 30), (2, 2, 2), {1: "spleen"}), unloaded=False)
+    service = Service(kuhn_block((40, 30, 30), (2, 2, 2), {1: "spleen"}), resting=False)
     service.wait_ready()
     memory, process = service._buffer.name, service.process_id
     service.close()
