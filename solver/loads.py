@@ -1,4 +1,4 @@
-"""Loads on the surface: dead tractions and pressures that follow the tissue.
+"""Loads: dead tractions, pressures that follow the tissue, and forces in the volume.
 
 A traction acts per reference area and keeps its direction: its work is ∫ t·u dA. A pressure pushes against
 the deformed surface; by Nanson's formula its virtual work is −∫ p J F⁻ᵀN·δu dA (Holzapfel 2000, § 8.3).
@@ -7,6 +7,7 @@ Units: kPa.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,4 +70,23 @@ class Pressure:
         return -share * pressure * ufl.inner(ufl.det(F) * ufl.inv(F).T * normal, v) * body.patch(self.patch)
 
 
-Load = Traction | Pressure
+@dataclass(frozen=True)
+class BodyForce:
+    """A dead force per reference volume.
+
+    Parameters
+    ----------
+    field : callable
+        From the UFL coordinates of the stress-free shape to a UFL vector, mN/mm³ (that is kPa/mm).
+    """
+
+    field: Callable[[Any], Any]
+    conservative = True
+
+    def virtual_work(self, body: Body, u: Any, v: Any, share: fem.Constant) -> ufl.Form:
+        """Virtual work of the load, scaled by `share`, at displacement u in direction v."""
+        force = self.field(ufl.SpatialCoordinate(body.mesh))
+        return share * ufl.inner(force, v) * body.dx(metadata={"quadrature_degree": 4})
+
+
+Load = Traction | Pressure | BodyForce

@@ -23,6 +23,8 @@ PROBLEMS = (
     "thick_walls",
     "elastica",
     "viscoelastic",
+    "land",
+    "orders",
 )
 
 

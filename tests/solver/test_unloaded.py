@@ -27,5 +27,5 @@ def test_without_gravity_the_scan_is_stress_free():
 def test_an_organ_on_supports_too_soft_is_refused():
     organ = kuhn_block((160, 100, 100), (4, 2, 2))
     body = Body(organ)
-    with pytest.raises(SolverError, match="did not settle in 2 solves"):
+    with pytest.raises(SolverError, match="did not settle in 2 steps"):
         unload(body, iterations=2)
