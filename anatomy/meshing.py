@@ -12,18 +12,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
 from anatomy.lattice import cleaning, octree, stuffing
 from anatomy.lattice.fields import Fields, label_fields
 from anatomy.lattice.report import measure
+from anatomy.lattice.sizing import graded_lattice
 from anatomy.mesh import FACETS_OF_TET, OrganMesh
 from anatomy.progress import Progress, silent
 
 # Mean edge of a body-centred lattice per edge of its cubes: per tetrahedron two edges of 1 and four of √3/2.
 _MEAN_EDGE = (2 + 4 * np.sqrt(3) / 2) / 6
+# Edges that the thickness of a structure must hold before its cubes are small enough.
+_EDGES_ACROSS = 2.0
+# Sizes of cubes, each half the one before.
+_LEVELS = 4
 # A piece below this share of a cube of the typical edge is a speck.
 _SPECK = 0.25
 # Cuts of the lattice, each after moving the interfaces towards the label map's volumes.
@@ -37,6 +41,7 @@ def mesh_labels(
     budget_tets: int | None = None,
     progress: Progress = silent,
     max_loss: float = 0.3,
+    finest_mm: float | None = None,
 ) -> OrganMesh:
     """Mesh all structures of a label map as one conforming tetrahedral mesh.
 
@@ -69,10 +74,11 @@ def mesh_labels(
     values = sorted(labels.names)
     progress("smoothing the labels", 0.0)
     fields = label_fields(labels.image, values)
-    organ = _mesh_once(labels, fields, edge_mm, max_loss, progress)
+    finest_mm = finest_mm or edge_mm / 2
+    organ = _mesh_once(labels, fields, edge_mm, finest_mm, max_loss, progress)
     while budget_tets is not None and len(organ.tets) > budget_tets:
         edge_mm *= 1.01 * (len(organ.tets) / budget_tets) ** (1 / 3)
-        organ = _mesh_once(labels, fields, edge_mm, max_loss, progress)
+        organ = _mesh_once(labels, fields, edge_mm, finest_mm, max_loss, progress)
     report = {**organ.report, "seconds": round(time.perf_counter() - started, 3)}
     progress("meshing", 1.0)
     return OrganMesh(organ.points, organ.tets, organ.region, organ.structures, report)
@@ -94,18 +100,21 @@ def _check_knobs(labels: LabelMap, edge_mm: float, budget_tets: int | None, max_
 
 
 def _mesh_once(
-    labels: LabelMap, fields: Fields, edge_mm: float, max_loss: float, progress: Progress
+    labels: LabelMap, fields: Fields, edge_mm: float, finest_mm: float, max_loss: float, progress: Progress
 ) -> OrganMesh:
     """Mesh at one edge length."""
     progress("laying the lattice", 0.2)
-    tree = _lattice(labels, edge_mm / _MEAN_EDGE)
+    edges_mm = [
+        edge_mm / 2**level for level in range(_LEVELS) if level == 0 or edge_mm / 2**level >= 0.99 * finest_mm
+    ]
+    tree = graded_lattice(fields, edge_mm / _MEAN_EDGE, edges_mm, _EDGES_ACROSS)
     lattice, tets = octree.tetrahedra(tree)
     voxel_mm3 = np.bincount(labels.array.ravel(), minlength=256)[fields.values] * float(
         np.prod(labels.spacing_mm)
     )
     cut = _cut(lattice, tree.to_mm(lattice), tets, fields, voxel_mm3, progress)
     progress("cleaning", 0.6)
-    volume = _volumes(cut.points, cut.tets)
+    volume = stuffing.volumes_of(cut.points[cut.tets])
     across = cleaning.neighbours_of(cut.tets)
     label = cleaning.without_specks(cut.label, across, volume, _SPECK * edge_mm**3)
     label = cleaning.without_pinches(cut.tets, label, volume)
@@ -133,7 +142,9 @@ def _cut(
     for attempt in range(_VOLUME_PASSES):
         progress("cutting along the interfaces", 0.3 + 0.3 * attempt / _VOLUME_PASSES)
         cut = stuffing.stuff(lattice, points, tets, fields)
-        volume = np.bincount(cut.label, weights=_volumes(cut.points, cut.tets), minlength=len(voxel_mm3))
+        volume = np.bincount(
+            cut.label, weights=stuffing.volumes_of(cut.points[cut.tets]), minlength=len(voxel_mm3)
+        )
         error = np.abs(volume / voxel_mm3 - 1)[1:]
         if error.sum() < least:
             best, least = cut, float(error.sum())
@@ -142,11 +153,6 @@ def _cut(
         fields = fields.shifted(_outward(cut, voxel_mm3 - volume))
     assert best is not None
     return best
-
-
-def _volumes(points: NDArray[np.float64], tets: NDArray[np.int64]) -> NDArray[np.float64]:
-    a, b, c, d = (points[tets[:, i]] for i in range(4))
-    return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6.0)
 
 
 def _outward(cut: stuffing.Stuffed, missing_mm3: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -167,19 +173,6 @@ def _outward(cut: stuffing.Stuffed, missing_mm3: NDArray[np.floating[Any]]) -> N
     outward = np.zeros(count)
     outward[present] = np.linalg.solve(system[np.ix_(present, present)], missing_mm3[present])
     return outward
-
-
-def _lattice(labels: LabelMap, cube_mm: float) -> octree.Octree:
-    """Cubes of one size around everything that is labelled."""
-    image = labels.image
-    axes = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    voxels = np.argwhere(labels.array)[:, ::-1] @ axes.T + np.array(image.GetOrigin())
-    origin = voxels.min(axis=0) - 3.3 * cube_mm
-    cube = ((voxels - origin) / cube_mm).astype(np.int64)
-    active = np.zeros(cube.max(axis=0) + 4, dtype=bool)
-    active[tuple(cube.T)] = True
-    active = binary_dilation(active, np.ones((3, 3, 3), dtype=bool), iterations=2)
-    return octree.balanced([np.zeros_like(active)], active, origin, cube_mm)
 
 
 def _check_losses(report: dict[str, Any], max_loss: float, edge_mm: float) -> None:

@@ -25,6 +25,8 @@ from anatomy.lattice.fields import Fields
 _SNAP_SHORT, _SNAP_LONG = 0.41189, 0.24999
 # A crossing this near an end (as a share) would make a sliver: the end joins the other side's interface.
 _NEAREST_CUT = 0.05
+# Snapping may not leave a tetrahedron less of its volume than this share.
+_LEAST_VOLUME = 0.1
 _BISECTIONS = 7
 EDGES_OF_TET = np.array([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])
 
@@ -59,6 +61,12 @@ def edges_of(tets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
     return np.stack([keys // count, keys % count], axis=1), row.reshape(-1, 6)
 
 
+def volumes_of(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Signed volumes (m,) of tetrahedra with corners (m, 4, 3)."""
+    a, b, c, d = (corners[:, i] for i in range(4))
+    return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6.0)
+
+
 def share_label(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether sets (n, 3) and (n, 3) have a label in common, row by row."""
     return ((a[:, :, None] == b[:, None, :]) & (a[:, :, None] >= 0)).any(axis=(1, 2))
@@ -85,7 +93,7 @@ def stuff(
     sets = np.full((len(points), 3), -1, dtype=np.int64)
     sets[:, 0] = winner
     edges, of_tet = edges_of(tets)
-    points, sets = _snap(lattice, points, edges, sets, fields)
+    points, sets = _snap(lattice, points, edges, tets, sets, fields)
     crossing = np.flatnonzero(~share_label(sets[edges[:, 0]], sets[edges[:, 1]]))
     where = _crossings(points, edges[crossing], sets, fields)
     crossing, where = _join_near(points, edges, crossing, where, sets, fields)
@@ -138,6 +146,7 @@ def _snap(
     lattice: NDArray[np.int64],
     points: NDArray[np.float64],
     edges: NDArray[np.int64],
+    tets: NDArray[np.int64],
     sets: NDArray[np.int64],
     fields: Fields,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -149,9 +158,14 @@ def _snap(
     length = np.linalg.norm(points[crossing[:, 1]] - points[crossing[:, 0]], axis=1)
     end = np.concatenate([crossing[:, 0], crossing[:, 1]])
     other = np.concatenate([crossing[:, 1], crossing[:, 0]])
-    share = np.concatenate([t, 1.0 - t])
-    near = share < np.tile(reach, 2)
-    end, other, share, length = end[near], other[near], share[near], np.tile(length, 2)[near]
+    share, length, reach = np.concatenate([t, 1.0 - t]), np.tile(length, 2), np.tile(reach, 2)
+    # Beside smaller cubes a vertex keeps to the scale of its shortest edge.
+    shortest = np.full(len(points), np.inf)
+    every = np.linalg.norm(points[edges[:, 1]] - points[edges[:, 0]], axis=1)
+    for column in (0, 1):
+        np.minimum.at(shortest, edges[:, column], every)
+    near = share * length < np.minimum(reach * length, _SNAP_SHORT * shortest[end])
+    end, other, share, length = end[near], other[near], share[near], length[near]
     order = np.lexsort((other, share * length, end))
     first = order[np.unique(end[order], return_index=True)[1]]
     moved, sets = points.copy(), sets.copy()
@@ -159,6 +173,11 @@ def _snap(
     moved[v] = points[v] + share[first, None] * (points[w] - points[v])
     before = sets[:, 0].copy()
     sets[v, 1] = before[w]
+    # In the grading's flatter tetrahedra two moves can come together: those go back.
+    whole = volumes_of(points[tets])
+    while (crushed := volumes_of(moved[tets]) < _LEAST_VOLUME * whole).any():
+        back = np.unique(tets[crushed])
+        moved[back], sets[back, 1] = points[back], -1
     return moved, sets
 
 
