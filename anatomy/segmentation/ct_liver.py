@@ -289,7 +289,7 @@ def place_border(liver: Liver, image: sitk.Image) -> Mask:
     inside = _mean_near(soft, inner, edge)
     outside = _mean_near(soft, outer, edge)
     level = smoothed(liver.mask, 0.7 * edge, edge)
-    box = _box_on(image, liver)
+    box = box_on(image, liver, 8.0)
     part = sitk.Cast(image[box], sitk.sitkFloat32)
     level, inside, outside = (_on(part, a, liver) for a in (level, inside, outside))
     values = (
@@ -324,8 +324,8 @@ def _on(image: sitk.Image, array: Volume, liver: Liver) -> Volume:
     return np.asarray(sitk.GetArrayFromImage(moved))
 
 
-def _box_on(image: sitk.Image, liver: Liver) -> tuple[slice, slice, slice]:
-    """The voxels (x, y, z) of an image that hold the liver and 8 mm around it."""
+def box_on(image: sitk.Image, liver: Liver, margin_mm: float) -> tuple[slice, slice, slice]:
+    """The voxels (x, y, z) of an image that hold the liver and a margin around it."""
     found = ndimage.find_objects(liver.mask.astype(np.uint8))[0][::-1]
     ends = np.array(np.meshgrid(*[(s.start - 0.5, s.stop - 0.5) for s in found])).reshape(3, -1).T
     working = liver.body.image
@@ -335,7 +335,7 @@ def _box_on(image: sitk.Image, liver: Liver) -> tuple[slice, slice, slice]:
         )
         for e in ends
     ]
-    margin = 8.0 / np.array(image.GetSpacing())
+    margin = margin_mm / np.array(image.GetSpacing())
     low = np.floor(np.min(places, axis=0) - margin).astype(int)
     high = np.ceil(np.max(places, axis=0) + margin).astype(int)
     low, high = np.maximum(low, 0), np.minimum(high + 1, image.GetSize())

@@ -4,22 +4,27 @@ Vessels are brighter than parenchyma in the portal venous phase. On a grid of 1.
 a short surface (see `region`) is found for two classes, the drifting parenchyma and blood; blood's excess is
 measured from the scan itself. The two trees are told apart by where they drain: from the great vessels outside the
 liver (the portal trunk in front, the inferior vena cava beside the spine) a front runs through the vessels, fast
-in wide ones and slowly through thin bridges (fast marching, Sethian 1996, PNAS 93:1591), and the earlier
-arrival owns the voxel.
+in wide ones and slowly through thin bridges (shortest paths, Dijkstra 1959), and the earlier arrival owns the
+voxel.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+from scipy.spatial import cKDTree
 
 from anatomy.progress import Progress, silent
 from anatomy.segmentation import region
-from anatomy.segmentation.ct_liver import Liver
+from anatomy.segmentation.ct_body import Body
+from anatomy.segmentation.ct_liver import Liver, box_on
 from anatomy.segmentation.morphology import Mask, distance, grow, opened, parts_above, shrink
 
 Volume = NDArray[np.float32]
@@ -29,6 +34,9 @@ _LEAST_EXCESS = 2.5
 _LEAST_ML = 0.15
 _SURFACE = 0.35
 _TRUNK_MM = 4.0
+_CONFLUENCE_MM, _HILUM_MM = 25.0, 40.0
+_MARGIN_MM = 30.0
+_CAVA_MM2 = 1500.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +91,7 @@ def find_vessels(liver: Liver, scan_image: sitk.Image, progress: Progress = sile
     region.minimise(cost, np.full_like(cost, _SURFACE), u, 0.25, 50)
     mask = parts_above(u > 0.5, _LEAST_ML, _EDGE_MM)
     progress("Following the liver's vessels", 0.6)
-    portal, hepatic, sure = _told_apart(mask, above > excess / 2, liver, image)
+    portal, hepatic, sure = _told_apart(mask, above > excess / 2, organ, liver, image)
     progress("Following the liver's vessels", 1.0)
     return Vessels(image, mask, portal, hepatic, float(min(1.0, excess / (6.0 * noise))), sure)
 
@@ -92,7 +100,7 @@ def _around(liver: Liver, scan_image: sitk.Image) -> tuple[sitk.Image, Mask, Vol
     """The scan around the liver at 1.5 mm, with the organ and its mean on that grid."""
     working = liver.body.image
     box = ndimage.find_objects(liver.mask.astype(np.uint8))[0][::-1]
-    margin = int(np.ceil(30.0 / liver.body.edge_mm))
+    margin = int(np.ceil(_MARGIN_MM / liver.body.edge_mm))
     start = [max(0, s.start - margin) for s in box]
     stop = [min(n, s.stop + margin) for s, n in zip(box, working.GetSize(), strict=True)]
     edge = liver.body.edge_mm
@@ -100,7 +108,8 @@ def _around(liver: Liver, scan_image: sitk.Image) -> tuple[sitk.Image, Mask, Vol
     first = [a - 0.5 + 0.5 * _EDGE_MM / edge for a in start]
     frame = (size, sitk.Transform(), sitk.sitkLinear, working.TransformContinuousIndexToPhysicalPoint(first))
     rest = ([_EDGE_MM] * 3, working.GetDirection(), 0.0, sitk.sitkFloat32, True)
-    source = sitk.Cast(scan_image, sitk.sitkFloat32)
+    x, y, z = box_on(scan_image, liver, _MARGIN_MM + 5.0)
+    source = sitk.Cast(scan_image[x, y, z], sitk.sitkFloat32)
     for axis, spacing in enumerate(source.GetSpacing()):
         if 1.2 * spacing < _EDGE_MM and source.GetSize()[axis] >= 4:
             source = sitk.RecursiveGaussian(
@@ -122,45 +131,120 @@ def _blood_excess(above: Volume, deep: Mask, noise: float) -> float:
     return float(np.percentile(above[bright], 75)) if bright.any() else 0.0
 
 
-def _told_apart(mask: Mask, blood: Mask, liver: Liver, image: sitk.Image) -> tuple[Mask, Mask, float]:
+def _told_apart(
+    mask: Mask, blood: Mask, organ: Mask, liver: Liver, image: sitk.Image
+) -> tuple[Mask, Mask, float]:
     """Portal and hepatic tree by the root whose front arrives first, and how sure that is."""
     nothing = np.zeros_like(mask)
-    portal_root, hepatic_root = _roots(mask, blood, liver, image)
+    portal_root, hepatic_root = _roots(mask, blood, organ, liver, image)
     if not (portal_root.any() and hepatic_root.any()):
         return nothing, nothing, 0.0
-    speed = np.where(mask, 0.2 + distance(~mask, _EDGE_MM) ** 2, 1e-4).astype(np.float32)
-    to_portal, to_hepatic = (_arrival(speed, root) for root in (portal_root, hepatic_root))
-    # A part that no root reaches through vessels is crossed slowly from the nearest vessel: least sure.
-    reached = np.minimum(to_portal, to_hepatic) < 1e4
-    portal = mask & (to_portal < to_hepatic)
-    ratio = np.minimum(to_portal, to_hepatic) / np.maximum(np.maximum(to_portal, to_hepatic), 1e-6)
-    sure = float((reached & (ratio < 0.8))[mask].mean())
-    return portal, mask & ~portal, sure
+    to_portal, to_hepatic = _arrivals(mask, portal_root, hepatic_root)
+    reached = np.isfinite(np.minimum(to_portal, to_hepatic))
+    first = to_portal < to_hepatic
+    places = np.argwhere(mask)
+    # A part that no root reaches through vessels goes with the vessel nearest to it.
+    nearest = cKDTree(places[reached]).query(places[~reached])[1]
+    first[~reached] = first[reached][nearest]
+    portal = np.zeros_like(mask)
+    portal[tuple(places.T)] = first
+    late = np.maximum(to_portal, to_hepatic)[reached]
+    clear = np.minimum(to_portal, to_hepatic)[reached] < 0.8 * late
+    return portal, mask & ~portal, float(clear.sum()) / len(places)
 
 
-def _arrival(speed: Volume, root: Mask) -> Volume:
-    points = [tuple(int(v) for v in p[::-1]) for p in np.argwhere(root)]
-    times = sitk.FastMarching(sitk.GetImageFromArray(speed), points, 1.0, 1e7)
-    return np.asarray(sitk.GetArrayFromImage(times), dtype=np.float32)
+def _arrivals(mask: Mask, *roots: Mask) -> list[NDArray[np.float64]]:
+    """When a front from each root arrives at each vessel voxel, running only through vessels; infinite if never."""
+    places = np.argwhere(mask)
+    number = np.full(mask.shape, -1, dtype=np.int64)
+    number[mask] = np.arange(len(places))
+    speed = 0.2 + distance(~mask, _EDGE_MM)[mask].astype(np.float64) ** 2
+    starts, ends, times = [], [], []
+    for step in (s for s in itertools.product((-1, 0, 1), repeat=3) if s > (0, 0, 0)):
+        there = places + step
+        inside = ((there >= 0) & (there < mask.shape)).all(axis=1)
+        end = number[tuple(there[inside].T)]
+        start = np.flatnonzero(inside)[end >= 0]
+        end = end[end >= 0]
+        starts.append(start)
+        ends.append(end)
+        times.append(np.linalg.norm(step) * 2.0 / (speed[start] + speed[end]))
+    pairs = (np.concatenate(starts), np.concatenate(ends))
+    graph = csr_array((np.concatenate(times), pairs), shape=(len(places), len(places)))
+    return [dijkstra(graph, directed=False, indices=number[root], min_only=True) for root in roots]
 
 
-def _roots(mask: Mask, blood: Mask, liver: Liver, image: sitk.Image) -> tuple[Mask, Mask]:
-    """Vessel voxels at the portal trunk and at the inferior vena cava."""
+def _roots(mask: Mask, blood: Mask, organ: Mask, liver: Liver, image: sitk.Image) -> tuple[Mask, Mask]:
+    """Vessel voxels at the portal trunk, and wide ones where the hepatic veins run to the vena cava.
+
+    The hepatic veins join the cava right under the dome; the portal trunk enters deeper, in front of the cava.
+    """
+    nothing = np.zeros_like(mask)
+    top = int(np.flatnonzero(organ.any(axis=(1, 2)))[-1])
+    if top >= len(mask) - 3:  # the dome is cut off, and the confluence perhaps with it
+        return nothing, nothing
+    level = (top - np.arange(len(mask)))[:, None, None] * _EDGE_MM
     thick = opened(blood, _TRUNK_MM, _EDGE_MM)
-    cava_side = _cava_place(liver, image)
-    cava = thick & cava_side
-    trunk = thick & ~grow(cava_side, 6.0, _EDGE_MM) & ~mask
-    trunk &= grow(mask, 6.0, _EDGE_MM)
-    return grow(trunk, 4.0, _EDGE_MM) & mask, grow(cava, 4.0, _EDGE_MM) & mask
+    cava = _cava(thick, top, liver, image)
+    if not cava.any():
+        return nothing, nothing
+    wide = mask & (distance(~mask, _EDGE_MM) > 2.0)
+    hepatic = wide & grow(cava, _CONFLUENCE_MM, _EDGE_MM) & (level < _CONFLUENCE_MM)
+    y, x = (float(c.mean()) for c in np.nonzero(cava)[1:])
+    rows = (np.arange(mask.shape[1])[None, :, None] - y) * _EDGE_MM
+    columns = (np.arange(mask.shape[2])[None, None, :] - x) * _EDGE_MM
+    place = (rows < -4.0) & (np.abs(columns) < 45.0) & (level > _HILUM_MM) & ~grow(cava, 3.0, _EDGE_MM)
+    return _joining(thick & place, mask) & (level > _HILUM_MM), hepatic
 
 
-def _cava_place(liver: Liver, image: sitk.Image) -> Mask:
-    """The column right in front of the spine that holds the vena cava, on the vessels' grid."""
+def _joining(thick: Mask, mask: Mask) -> Mask:
+    """Vessel voxels at the one thick part that touches most of them."""
+    parts, count = ndimage.label(thick)
+    contact = np.bincount(parts[grow(mask, 3.0, _EDGE_MM)], minlength=count + 1)
+    contact[0] = 0
+    if not contact.any():
+        return np.zeros_like(mask)
+    return grow(parts == int(contact.argmax()), 3.0, _EDGE_MM) & mask
+
+
+def _cava(thick: Mask, top: int, liver: Liver, image: sitk.Image) -> Mask:
+    """The inferior vena cava: the thick vessel right in front of the spine, followed down from the dome."""
     body = liver.body
-    column = body.beside_spine(45.0, 62.0)
-    x = np.arange(column.shape[2])[None, None, :]
-    column &= x < body.spine[:, 0][:, None, None] + 8.0 / body.edge_mm
-    own = sitk.GetImageFromArray(column.astype(np.uint8))
-    own.CopyInformation(body.image)
-    moved = sitk.Resample(own, image, sitk.Transform(), sitk.sitkNearestNeighbor)
-    return np.asarray(sitk.GetArrayFromImage(moved) > 0)
+    cava = np.zeros_like(thick)
+    disc: Mask | None = None
+    for level in range(top, -1, -1):
+        parts, count = ndimage.label(thick[level])
+        if disc is None:
+            disc = _first_disc(parts, count, level, body, image)
+        elif count:
+            overlaps = np.bincount(parts[disc], minlength=count + 1)
+            overlaps[0] = 0
+            part = parts == int(overlaps.argmax())
+            # Where a vein or the liver's stem joins, the outline runs on as it was.
+            if overlaps.any() and part.sum() < 1.5 * disc.sum():
+                disc = part
+            elif overlaps.any():
+                disc = part & ndimage.binary_dilation(disc)
+        if disc is not None:
+            cava[level] = disc
+    return cava
+
+
+def _first_disc(
+    parts: NDArray[np.int32], count: int, level: int, body: Body, image: sitk.Image
+) -> Mask | None:
+    """The part of one slice that lies where the vena cava does: right in front of the spine."""
+    height = image.TransformIndexToPhysicalPoint([0, 0, int(level)])
+    slice_ = int(np.clip(body.image.TransformPhysicalPointToIndex(height)[2], 0, len(body.spine) - 1))
+    at = body.image.TransformContinuousIndexToPhysicalPoint([*body.spine[slice_].tolist(), float(slice_)])
+    x, y, _ = image.TransformPhysicalPointToContinuousIndex(at)
+    best, found = np.inf, None
+    for number in range(1, count + 1):
+        part = parts == number
+        cy, cx = (c.mean() for c in np.nonzero(part))
+        aside, front = (x - cx) * _EDGE_MM, (y - cy) * _EDGE_MM
+        round_enough = part.sum() * _EDGE_MM**2 < _CAVA_MM2
+        away = abs(aside - 22.0) + abs(front - 45.0)
+        if round_enough and 0.0 < aside < 50.0 and 15.0 < front < 85.0 and away < best:
+            best, found = away, part
+    return found
