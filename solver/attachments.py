@@ -188,14 +188,19 @@ def _of_liver(surface: _Surface) -> list[_Patch]:
     c, back, up = surface.centre, surface.normal[:, 1], surface.normal[:, 2]
     across, behind = (c[:, 0] - cava[0]) / width, (c[:, 1] - cava[1]) / depth
     upper = liver & (c[:, 2] > low[2] + 0.45 * height)
-    dorsal = upper & ((back > 0.35) | ((back > -0.1) & (up > 0.6) & (behind > -0.15)))
+    # The visceral surface faces back as well, but down and further to the front.
+    rear = (back > 0.35) & (up > -0.3) & (behind > -0.3)
+    dorsal = upper & (rear | ((back > -0.1) & (up > 0.6) & (behind > -0.15)))
     band = max(4.0, 1.15 * float(np.sqrt(np.median(surface.area))))
     midline = np.abs(c[:, 0] - cava[0] - 0.15 * (cava[1] - c[:, 1])) < band
     hilum = cava - np.array([0.0, 0.3 * depth, 0.2 * height])
     visceral = liver & (up < -0.2)
     porta = visceral & (np.linalg.norm(c - hilum, axis=1) < _reach(c[visceral], hilum, 0.08 * width))
+    vessels = _of_vessels(surface)
+    if any(patch.name == "hepatoduodenal ligament" for patch in vessels):
+        porta[:] = False
     return [
-        *_of_vessels(surface),
+        *vessels,
         _Patch("inferior vena cava", upper & (np.hypot(across, behind) < 0.14) & (back > -0.2), *_VENA_CAVA),
         _Patch("coronary ligament", dorsal & (across > -0.28) & (across < 0.1), *_BARE_AREA),
         _Patch("right triangular ligament", dorsal & (across <= -0.28) & (across > -0.36), *_LIGAMENT),

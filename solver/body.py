@@ -186,10 +186,10 @@ class Body:
             {name: t.compressibility.bulk_kPa for name, t in self.tissues.items() if t.compressibility}
         )
         self.gravity = fem.Constant(self.mesh, self.gravity_mm_s2.copy())
-        groups: dict[tuple[type[Law], str], list[str]] = {}
+        groups: dict[tuple[type[Law], tuple[float, ...], str], list[str]] = {}
         for name, tissue in self.tissues.items():
             measure = tissue.compressibility.measure if tissue.compressibility else ""
-            groups.setdefault((type(tissue.law), measure), []).append(name)
+            groups.setdefault((type(tissue.law), tissue.law.structure, measure), []).append(name)
         self._groups: list[tuple[Tissue, list[str], dict[str, fem.Function]]] = []
         for names in groups.values():
             first = self.tissues[names[0]]

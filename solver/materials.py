@@ -18,6 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import numpy as np
+from scipy.special import roots_jacobi
+
 from solver.backend import ufl
 from solver.errors import SolverError
 
@@ -84,6 +87,11 @@ class Law:
     def parameters(self) -> dict[str, float]:
         """Name and value of every constant, in the order of the law's signature."""
         return {f.name: float(getattr(self, f.name)) for f in fields(self)}
+
+    @property
+    def structure(self) -> tuple[float, ...]:
+        """Constants that are compiled into the energy; laws that differ in them share no kernel."""
+        return ()
 
     @property
     def initial_shear_kPa(self) -> float:
@@ -212,6 +220,92 @@ class SaintVenantKirchhoff(Law):
         values = parameters or self.parameters
         E = (F.T * F - ufl.Identity(3)) / 2
         return values["lambda_kPa"] / 2 * ufl.tr(E) ** 2 + values["mu_kPa"] * ufl.inner(E, E)
+
+
+# Nodes of the quadrature for fractional powers: 1e-9 relative for squared stretches between 1/4 and 4.
+_POWER_NODES = 10
+
+
+def _power_trace(C: Any, exponent: float) -> Any:
+    """Trace of the power C^exponent of a positive definite 3 × 3 tensor, without its eigenvalues.
+
+    C^(−f) = 2 sin(πf)/π ∫ (1−s)^(−f) (1+s)^(f−1) [(1−s) I + (1+s) C]⁻¹ ds over −1…1 for 0 < f < 1, by
+    Gauss–Jacobi quadrature (Higham 2008, Functions of Matrices, § 7.3.1), is smooth where stretches
+    coincide, at rest above all; formulas through eigenvalues are not.
+    """
+    base = C if exponent >= 0 else ufl.inv(C)
+    whole = math.ceil(abs(exponent) - 1e-12)
+    fraction = whole - abs(exponent)
+    power = ufl.Identity(3)
+    for _ in range(whole):
+        power = power * base
+    if fraction < 1e-9:
+        return ufl.tr(power)
+    # Where the two exponents add up to −1, SciPy divides 0 by 0 in an entry that it does not use.
+    with np.errstate(invalid="ignore"):
+        nodes, weights = roots_jacobi(_POWER_NODES, -fraction, fraction - 1)
+    root = sum(
+        float(w) * ufl.inv(float(1 - s) * ufl.Identity(3) + float(1 + s) * base)
+        for s, w in zip(nodes, weights, strict=True)
+    )
+    return 2 * math.sin(math.pi * fraction) / math.pi * ufl.inner(power, root)
+
+
+@dataclass(frozen=True)
+class Ogden(Law):
+    """Ogden: W = Σ 2 µ_p/α_p² (λ̄1^α_p + λ̄2^α_p + λ̄3^α_p − 3) in the isochoric principal stretches (Ogden 1972, Proc
+    R Soc A 326:565; scaled as in Miller & Chinzei 2002, J Biomech 35:483, so that Σ µ_p is the shear
+    modulus).
+
+    Its exponents are compiled into its kernels, which only the reference tier allows for.
+
+    Parameters
+    ----------
+    mu_kPa : tuple of float
+        Positive, one a term.
+    alpha : tuple of float
+        Exponents, not zero.
+    """
+
+    mu_kPa: tuple[float, ...]
+    alpha: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.alpha or len(self.alpha) != len(self.mu_kPa):
+            raise SolverError("Ogden: give as many exponents α as moduli µ, and at least one.")
+        _positive(self, **{f"µ{i + 1}": mu for i, mu in enumerate(self.mu_kPa)})
+        for exponent in self.alpha:
+            if not (math.isfinite(exponent) and abs(exponent) > 1e-6):
+                raise SolverError(f"Ogden: an exponent α is {exponent:g}; it must be finite and not zero.")
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The moduli."""
+        return {f"mu{i + 1}_kPa": float(mu) for i, mu in enumerate(self.mu_kPa)}
+
+    @property
+    def structure(self) -> tuple[float, ...]:
+        """The exponents."""
+        return self.alpha
+
+    @property
+    def initial_shear_kPa(self) -> float:
+        """Σ µ_p."""
+        return float(sum(self.mu_kPa))
+
+    def energy(
+        self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
+    ) -> Any:
+        """Sum over the terms."""
+        exponents = getattr(self, "alpha", None)
+        if exponents is None:
+            raise SolverError("Ogden tissue cannot be used live: its exponents are part of its kernel.")
+        values = parameters or self.parameters
+        C = ufl.det(F) ** (-2 / 3) * F.T * F
+        return sum(
+            2 * values[f"mu{i + 1}_kPa"] / a**2 * (_power_trace(C, a / 2) - 3)
+            for i, a in enumerate(exponents)
+        )
 
 
 def _stretching(strain: Any, stiffness: Any, exponent: Any) -> Any:
@@ -395,6 +489,7 @@ LAWS: dict[str, type[Law]] = {
     "neo-Hookean": NeoHookean,
     "Mooney-Rivlin": MooneyRivlin,
     "Saint Venant-Kirchhoff": SaintVenantKirchhoff,
+    "Ogden": Ogden,
     "Guccione": Guccione,
     "Holzapfel-Gasser-Ogden": HolzapfelGasserOgden,
     "Holzapfel-Ogden": HolzapfelOgden,

@@ -105,12 +105,16 @@ def _membrane(name: str, entry: Mapping[str, Any]) -> Membrane:
     return Membrane(mu_kPa=entry["mu_kPa"], thickness_mm=entry["thickness_mm"])
 
 
+def _constant(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _tissue(name: str, entry: Mapping[str, Any], membranes: Mapping[str, Membrane]) -> Tissue:
     _sourced(name, entry)
     if entry.get("law") not in LAWS:
         raise SolverError(f"The tissue '{name}' has law '{entry.get('law')}'; known are {', '.join(LAWS)}.")
     try:
-        law = LAWS[entry["law"]](**entry["constants"])
+        law = LAWS[entry["law"]](**{k: _constant(v) for k, v in entry["constants"].items()})
         density = float(entry["density_kg_mm3"])
     except (TypeError, KeyError) as error:
         raise SolverError(

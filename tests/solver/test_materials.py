@@ -11,12 +11,18 @@ from solver.materials import (
     Membrane,
     MooneyRivlin,
     NeoHookean,
+    Ogden,
     PronySeries,
     SaintVenantKirchhoff,
 )
 from solver.verification.point import first_piola
 
-ISOTROPIC = [NeoHookean(2.0), MooneyRivlin(0.7, 0.4), SaintVenantKirchhoff(3.0, 2.0)]
+ISOTROPIC = [
+    NeoHookean(2.0),
+    MooneyRivlin(0.7, 0.4),
+    SaintVenantKirchhoff(3.0, 2.0),
+    Ogden((0.842, 0.3), (-4.7, 1.3)),
+]
 FIBROUS = [
     Guccione(0.876, 18.48, 3.58, 1.627),
     HolzapfelGasserOgden(3.0, 2.3632, 0.8393, 0.1),
@@ -75,6 +81,19 @@ def test_guccione_is_the_sum_over_the_axes():
     assert np.allclose(stress(law, F), expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("alpha", [-4.7, -2.0, 1.3, 2.0, 3.0, 9.5])
+def test_ogden_follows_its_principal_stretches(alpha):
+    stretches = np.array([1.3, 0.9, 1 / 1.17])
+    # σ_i = 2µ/α (λ_i^α − mean) for an isochoric stretch.
+    expected = 2 * 2.0 / alpha * (stretches**alpha - (stretches**alpha).mean())
+    cauchy = stress(Ogden((2.0,), (alpha,)), np.diag(stretches)) @ np.diag(stretches)
+    assert np.diag(cauchy) == pytest.approx(expected, rel=1e-8)
+
+
+def test_ogden_with_exponent_two_is_neo_hookean():
+    assert np.allclose(stress(Ogden((2.0,), (2.0,)), F), stress(NeoHookean(2.0), F), rtol=1e-12)
+
+
 def test_fibres_do_not_push():
     stiff, none = HolzapfelGasserOgden(3.0, 500.0, 0.8), HolzapfelGasserOgden(3.0, 0.0, 0.8)
     squeezed = np.diag([0.8, 0.9, 1 / 0.72])
@@ -102,6 +121,8 @@ def test_volumetric_energies_agree_to_second_order():
         (lambda: MooneyRivlin(0.0, 0.0), r"c1 \+ c2 is 0"),
         (lambda: MooneyRivlin(1.0, -0.1), "c2_kPa is -0.1"),
         (lambda: SaintVenantKirchhoff(-2.0, 1.0), "no positive bulk modulus"),
+        (lambda: Ogden((1.0,), (0.0,)), "exponent α is 0"),
+        (lambda: Ogden((1.0,), (1.0, 2.0)), "as many exponents"),
         (lambda: Guccione(1.0, 0.0, 1.0, 1.0), "bf is 0"),
         (lambda: HolzapfelGasserOgden(1.0, 1.0, 1.0, 0.4), "dispersion κ is 0.4"),
         (lambda: HolzapfelOgden(1, 1, -1, 1, 1, 1, 1, 1), "af_kPa is -1"),
