@@ -23,6 +23,8 @@ from viewer.slices import PLANES, SliceModel
 
 STILL_SIZE = (1600, 1000)
 MOVIE_SIZE = (1280, 720)
+# Around the labelled tissue, so much of the patient is shown in the slice figure.
+_SLICE_MARGIN_MM = 30.0
 
 
 class Studio:
@@ -162,7 +164,8 @@ def slice_figure(
         skin.move(np.ascontiguousarray(displacement, dtype=np.float32))
     spans = [_span_mm(model, plane) for plane in PLANES]
     height = max(span[1] for span in spans)
-    figure = Figure(figsize=(sum(span[0] for span in spans) / 52 + 0.3, height / 52 + 0.75), dpi=150)
+    width = sum(span[0] for span in spans)
+    figure = Figure(figsize=(12.0, 12.0 * height / width + 0.6), dpi=140)
     figure.patch.set_facecolor(theme.BACKGROUND)
     grid = figure.add_gridspec(
         1,
@@ -188,9 +191,9 @@ def slice_figure(
 
 
 def _span_mm(model: SliceModel, plane: str) -> tuple[float, float]:
-    rows, columns = model.picture(plane).shape
+    left, right, top, bottom = model.extent(plane, _SLICE_MARGIN_MM)
     width, height = model.pixel_mm(plane)
-    return columns * width, rows * height
+    return (right - left) * width, (bottom - top) * height
 
 
 def _draw_plane(axes: Any, model: SliceModel, plane: str, faint: bool) -> None:
@@ -198,15 +201,15 @@ def _draw_plane(axes: Any, model: SliceModel, plane: str, faint: bool) -> None:
     axes.imshow(
         model.picture(plane), cmap="gray", vmin=0, vmax=255, aspect=height / width, interpolation="bilinear"
     )
-    rows, columns = model.picture(plane).shape
     for contour in model.outlines(plane):
         for line in contour.lines:
             colour = theme.hex_colour(theme.colour_of(contour.structure))
             axes.plot(
                 line[:, 0], line[:, 1], color=colour, lw=0.8 if faint else 1.2, alpha=0.6 if faint else 1.0
             )
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(rows - 0.5, -0.5)
+    start, end, upper, lower = model.extent(plane, _SLICE_MARGIN_MM)
+    axes.set_xlim(start, end)
+    axes.set_ylim(lower, upper)
     axes.set_axis_off()
     axes.set_anchor("N")
     left, right, top, bottom = tuple(model.letters(plane))

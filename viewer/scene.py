@@ -298,7 +298,7 @@ def reachable_structures(organ: OrganMesh) -> set[str]:
 def _light(plotter: Plotter) -> None:
     """Set a theatre lamp by the surgeon's head, a soft fill from the other side and a rim from behind."""
     plotter.remove_all_lights()
-    for place, strength in (((-0.45, 0.7, 1.0), 0.95), ((0.9, -0.2, 0.8), 0.45), ((0.1, 0.7, -1.0), 0.35)):
+    for place, strength in (((-0.45, 0.7, 1.0), 0.92), ((0.9, -0.2, 0.8), 0.40), ((0.1, 0.7, -1.0), 0.30)):
         lamp = pv.Light(position=place, focal_point=(0, 0, 0), intensity=strength, light_type="camera light")
         plotter.add_light(lamp)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import contourpy
@@ -132,10 +133,34 @@ class SliceModel:
 
     def _fullest_place(self) -> NDArray[np.float64]:
         """Middle of the slices that show most labelled tissue, LPS mm."""
+        return self.to_mm(np.array([float(np.argmax(count)) for count in self._labelled]))
+
+    @cached_property
+    def _labelled(self) -> list[NDArray[np.int64]]:
+        """Labelled voxels of every slice across left, back and head."""
         assert self._labels is not None  # asked only with labels
         marked = self._labels > 0
-        sums = [marked.sum(axis=axes) for axes in ((1, 2), (0, 2), (0, 1))]
-        return self.to_mm(np.array([float(np.argmax(count)) for count in sums]))
+        across = np.count_nonzero(marked, axis=2)
+        return [across.sum(axis=1), across.sum(axis=0), np.count_nonzero(marked, axis=(0, 1))]
+
+    def extent(self, plane: str, margin_mm: float) -> tuple[float, float, float, float]:
+        """Part of a plane's picture that holds all labelled tissue of the whole volume and a margin around it.
+
+        Returns
+        -------
+        tuple of float
+            Left, right, top, bottom in picture coordinates; the whole picture without labels.
+        """
+        rows, columns = self.picture(plane).shape
+        if self._labels is None:
+            return -0.5, columns - 0.5, -0.5, rows - 0.5
+        marked = [np.flatnonzero(count) for count in self._labelled]
+        corners = np.array([[m[0] for m in marked], [m[-1] for m in marked]], dtype=float)
+        ends = np.sort(self.to_picture(plane, corners), axis=0)
+        margin = margin_mm / np.array(self.pixel_mm(plane))
+        low = np.maximum(ends[0] - margin, -0.5)
+        high = np.minimum(ends[1] + margin, [columns - 0.5, rows - 0.5])
+        return float(low[0]), float(high[0]), float(low[1]), float(high[1])
 
     @property
     def structures(self) -> list[str]:
@@ -178,7 +203,7 @@ class SliceModel:
     def picture(self, plane: str) -> NDArray[np.uint8]:
         """Windowed grey values of a plane, shape (rows, columns) uint8, contiguous."""
         axis, _, _, flipped, _ = _LAYOUT[plane]
-        cut = np.take(self._values, self.index[axis], axis=axis).T
+        cut = _cut(self._values, axis, int(self.index[axis]))
         if flipped:
             cut = cut[::-1]
         low = self.window.level - self.window.width / 2
@@ -218,7 +243,7 @@ class SliceModel:
         if key not in self._outlines:
             if len(self._outlines) > 400:
                 self._outlines.clear()
-            self._outlines[key] = self._trace(plane, np.take(self._labels, key[1], axis=axis).T)
+            self._outlines[key] = self._trace(plane, _cut(self._labels, axis, key[1]))
         return self._outlines[key]
 
     def _trace(self, plane: str, cut: NDArray[Any]) -> list[Contour]:
@@ -263,3 +288,10 @@ class SliceModel:
             for other in (1, 2)
         ]
         return self.to_picture(plane, np.stack(ends, axis=1))
+
+
+def _cut(volume: NDArray[Any], axis: int, number: int) -> NDArray[Any]:
+    """One slice of a volume across an axis as a view, rows down; `np.take` would copy the whole volume first."""
+    where: list[slice | int] = [slice(None)] * 3
+    where[axis] = number
+    return volume[tuple(where)].T

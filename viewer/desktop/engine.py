@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -37,7 +35,6 @@ class Engine:
         self._restart_stage = ("starting again", 0.0)
         self._failure = ""
         self._frame: Frame | None = None
-        self._arrivals: deque[float] = deque(maxlen=240)
 
     # How it fares --------------------------------------------------------------------------------------
 
@@ -67,10 +64,9 @@ class Engine:
         return self._failure
 
     @property
-    def steps_per_s(self) -> float:
-        """New frames in the last second."""
-        now = perf_counter()
-        return float(sum(now - moment <= 1.0 for moment in self._arrivals))
+    def step_ms(self) -> float:
+        """Time the solver took for its newest step, ms."""
+        return 0.0 if self._frame is None else 1000.0 * self._frame.seconds
 
     def new_frame(self) -> Frame | None:
         """The newest frame, if there is one that was not handed out before."""
@@ -80,7 +76,6 @@ class Engine:
         if frame is None or frame is self._frame:
             return None
         self._frame = frame
-        self._arrivals.append(perf_counter())
         return frame
 
     def refusals(self) -> list[str]:

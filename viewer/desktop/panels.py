@@ -104,7 +104,7 @@ class NumberStrip(QWidget):
         self.setFixedHeight(78)
         self._row = QHBoxLayout(self)
         self._row.setContentsMargins(20, 8, 20, 10)
-        self._row.setSpacing(34)
+        self._row.setSpacing(22)
         self.force = self._number("Force", "N", "Pull of the grasper on the tissue it holds", big=True)
         self.moved = self._number("Displacement", "mm", "Farthest that any tissue has moved from the scan")
         self.distance = self._number(
@@ -112,7 +112,7 @@ class NumberStrip(QWidget):
             "mm",
             "Estimated distance of the shown shape to the fully converged one",
         )
-        self.solver = self._number("Solver", "steps/s", "New answers of the solver in the last second")
+        self.solver = self._number("Solver", "ms a step", "Time the solver took for its last step")
         self.pictures = self._number("Picture", "frames/s", "Pictures drawn in the last second")
         self._row.addStretch(1)
         right = QVBoxLayout()
@@ -122,36 +122,39 @@ class NumberStrip(QWidget):
         )
         self.hint = label("", "hint")
         self.hint.setAlignment(Qt.AlignmentFlag.AlignRight)
+        right.setSpacing(4)
         right.addStretch(1)
         right.addWidget(self.state)
         right.addWidget(self.hint)
-        right.addStretch(1)
         self._row.addLayout(right)
         self.write(Reading(), 0.0, 0.0)
         self.say_state("starting", theme.MUTED)
 
     def _number(self, title: str, unit: str, tip: str, big: bool = False) -> QLabel:
         value = label("", "force" if big else "number")
-        value.setMinimumWidth(86 if big else 58)
         line = QHBoxLayout()
-        line.setSpacing(6)
-        line.addWidget(value)
-        line.addWidget(label(unit, "unit"), 0, Qt.AlignmentFlag.AlignBottom)
+        line.setSpacing(5)
+        line.addWidget(value, 0, Qt.AlignmentFlag.AlignBaseline)
+        line.addWidget(label(unit, "unit"), 0, Qt.AlignmentFlag.AlignBaseline)
         line.addStretch(1)
-        column = QVBoxLayout()
+        place = QWidget()
+        place.setMinimumWidth(128 if big else 112)
+        place.setToolTip(tip)
+        column = QVBoxLayout(place)
+        column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(label(title))
+        column.addStretch(1)
         column.addLayout(line)
-        value.setToolTip(tip)
-        self._row.addLayout(column)
+        self._row.addWidget(place)
         return value
 
-    def write(self, reading: Reading, solver_per_s: float, pictures_per_s: float) -> None:
+    def write(self, reading: Reading, step_ms: float, pictures_per_s: float) -> None:
         """Write a frame's numbers."""
         self.force.setText(f"{reading.force_N:.2f}")
         self.moved.setText(f"{reading.displacement_mm:.1f}")
         self.distance.setText(f"{reading.distance_mm:.2f}")
-        self.solver.setText(f"{solver_per_s:.0f}")
+        self.solver.setText(f"{step_ms:.0f}")
         self.pictures.setText(f"{pictures_per_s:.0f}")
         self.say_state(reading.state, theme.STATE_COLOURS.get(reading.state, theme.MUTED))
 

@@ -78,7 +78,7 @@ class SliceView(QWidget):
         for contour in self.model.outlines(self.plane):
             if contour.structure in self.hidden:
                 continue
-            painter.setPen(_pen(contour.structure, 1.0 if moved else 1.4, 110 if moved else 255))
+            painter.setPen(_pen(contour.structure, 1.2 if moved else 1.5, 190 if moved else 255))
             for line in contour.lines:
                 painter.drawPolyline(QPolygonF([QPointF(x, y) for x, y in line]))
         for name, segments in self.tissue:

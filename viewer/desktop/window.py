@@ -88,9 +88,10 @@ class RehearsalWindow(QMainWindow):
         middle = named(QWidget(), "room")
         stack = QGridLayout(middle)
         stack.setContentsMargins(0, 0, 0, 0)
-        stack.addWidget(self.view, 0, 0)
-        stack.addWidget(self.banner, 0, 0, Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
-        stack.setContentsMargins(0, 0, 0, 0)
+        stack.addWidget(self.view, 0, 0, 3, 1)
+        stack.addWidget(self.banner, 1, 0, Qt.AlignmentFlag.AlignHCenter)
+        stack.setRowMinimumHeight(0, 20)
+        stack.setRowStretch(2, 1)
         self.structures = StructureList(self.scene, _volumes(self.case))
         self.structures.changed.connect(self._structure_changed)
         self.strip = NumberStrip()
@@ -215,7 +216,7 @@ class RehearsalWindow(QMainWindow):
 
     def _write_numbers(self, running: bool) -> None:
         if running:
-            self.strip.write(self.scene.reading, self.engine.steps_per_s, self.view.frames_per_s)
+            self.strip.write(self.scene.reading, self.engine.step_ms, self.view.frames_per_s)
         self.release_action.setEnabled(self.tool.holds)
         if perf_counter() > self._said_until:
             self.strip.hint.setText(_HINT_HELD if self.tool.holds else _HINT)
