@@ -7,7 +7,7 @@ belong to the organ for the mechanics, and their surface is shown and moves with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,12 @@ LIVER_CASE = ("liver", "liver_tumour", "portal_vein", "hepatic_vein")
 
 #: Vessel trees inside an organ, and the organ whose tissue carries them.
 CARRIED_BY = {"portal_vein": "liver", "hepatic_vein": "liver", "liver_vessels": "liver"}
+
+#: What lies in an organ is shown inside the organ's surface, which is that of the whole: no cavity hides it.
+SHOWN_WITHIN = CARRIED_BY | {"liver_tumour": "liver"}
+
+#: Triangles of an organ's shown surface, and of what lies in it: as many as a machine without a graphics card draws.
+ORGAN_TRIANGLES, INNER_TRIANGLES = 60_000, 24_000
 
 #: Tetrahedra of a mesh made without a stated edge: as fine as the interactive tier holds on two cores.
 BUDGET_TETS = 20_000
@@ -148,22 +154,30 @@ def _label(scan: Scan, labels: str | Path | None, wanted: list[str] | None, prog
 
 def _split(labels: LabelMap) -> tuple[LabelMap, dict[str, str]]:
     """Label map to mesh, and which structures are carried by which organ instead."""
+    return _absorb(labels, CARRIED_BY)
+
+
+def _absorb(labels: LabelMap, into: Mapping[str, str]) -> tuple[LabelMap, dict[str, str]]:
+    """Label map in which structures count as the organ they lie in, and which ones did."""
     names = labels.names
     value_of = {name: value for value, name in names.items()}
-    carried = {name: organ for name, organ in CARRIED_BY.items() if name in value_of and organ in value_of}
-    if not carried:
+    absorbed = {name: organ for name, organ in into.items() if name in value_of and organ in value_of}
+    if not absorbed:
         return labels, {}
     voxels = sitk.GetArrayFromImage(labels.image)
-    for name, organ in carried.items():
+    for name, organ in absorbed.items():
         voxels[voxels == value_of[name]] = value_of[organ]
     image = sitk.GetImageFromArray(voxels.astype(np.uint8))
     image.CopyInformation(labels.image)
-    return LabelMap(image, {value: name for value, name in names.items() if name not in carried}), carried
+    return LabelMap(image, {value: name for value, name in names.items() if name not in absorbed}), absorbed
 
 
 def _surfaces(labels: LabelMap, progress: Progress) -> dict[str, Surface]:
+    """Surface to show of each structure; that of an organ goes round what lies in it."""
+    whole, inside = _absorb(labels, SHOWN_WITHIN)
     surfaces = {}
     for done, name in enumerate(labels.names.values()):
-        surfaces[name] = show_surface(labels, name)
+        source, triangles = (labels, INNER_TRIANGLES) if name in inside else (whole, ORGAN_TRIANGLES)
+        surfaces[name] = show_surface(source, name, target_triangles=triangles)
         progress(name, (done + 1) / len(labels.names))
     return surfaces
