@@ -147,9 +147,13 @@ class Equilibrium:
         began = time.perf_counter()
         vertices, target = self._checked(prescribed)
         self.body.check_supported(vertices, np.isfinite(target))
-        path = _Path(self, vertices, target, gravity, start)
-        x, iterations, taken = path.follow(steps, progress)
-        state = self._state(path, x, iterations, taken, time.perf_counter() - began)
+        try:
+            path = _Path(self, vertices, target, gravity, start)
+            x, iterations, taken = path.follow(steps, progress)
+            state = self._state(path, x, iterations, taken, time.perf_counter() - began)
+        finally:
+            # The forms of a body are shared: leave its own gravity in them.
+            self.body.gravity.value[:] = self.body.gravity_mm_s2
         progress("equilibrium", 1.0)
         return state
 
@@ -203,7 +207,7 @@ class _Path:
         self._grow_loads = start is None and not known
         self.gravity = self.body.gravity_mm_s2 if gravity else np.zeros(3)
         self._fix(vertices, target)
-        self.forces = 1e-300
+        self.loads = self._forces_at_start()
         self.iterations = 0
 
     def _fix(self, vertices: Index, target: Array) -> None:
@@ -235,26 +239,23 @@ class _Path:
     def follow(self, steps: int, progress: Progress) -> tuple[Array, int, int]:
         """Equilibrium under the whole load, Newton iterations and steps taken."""
         share, step, x, last, taken = 0.0, 1.0 / max(1, steps), self.x0, None, 0
-        try:
-            while share < 1.0:
-                step = min(step, 1.0 - share)
-                # A remainder of rounding is no step of its own.
-                upto = 1.0 if 1.0 - share - step < 1e-9 else share + step
-                try:
-                    y, spent = self._step(x, last, share, upto)
-                except _Failed as failure:
-                    step *= min(0.5, max(0.05, failure.reach))
-                    if step < SMALLEST_STEP:
-                        raise SolverError(
-                            f"No equilibrium beyond {share:.1%} of the load: {failure}; "
-                            "pull less far, spread the load over a larger patch, or refine the mesh there."
-                        ) from failure
-                    continue
-                last, x, share, taken = (x, share), y, upto, taken + 1
-                step *= 2.0 if spent <= 6 else 1.0 if spent <= 10 else 0.5
-                progress("equilibrium", 0.99 * share)
-        finally:
-            self.body.gravity.value[:] = self.body.gravity_mm_s2
+        while share < 1.0:
+            step = min(step, 1.0 - share)
+            # A remainder of rounding is no step of its own.
+            upto = 1.0 if 1.0 - share - step < 1e-9 else share + step
+            try:
+                y, spent = self._step(x, last, share, upto)
+            except _Failed as failure:
+                step *= min(0.5, max(0.05, failure.reach))
+                if step < SMALLEST_STEP:
+                    raise SolverError(
+                        f"No equilibrium beyond {share:.1%} of the load: {failure}; "
+                        "pull less far, spread the load over a larger patch, or refine the mesh there."
+                    ) from failure
+                continue
+            last, x, share, taken = (x, share), y, upto, taken + 1
+            step *= 2.0 if spent <= 6 else 1.0 if spent <= 10 else 0.5
+            progress("equilibrium", 0.99 * share)
         return x, self.iterations, taken
 
     def _step(
@@ -274,8 +275,6 @@ class _Path:
     def _newton(self, x: Array, move: Array) -> tuple[Array, int]:
         """Newton's method from x; `move` is what the prescribed unknowns still lack."""
         residual = self.element.residual(x)
-        if not np.any(move):
-            self.forces = max(self.forces, self.size(residual))
         for iteration in range(1, NEWTON_ITERATIONS + 1):
             self.iterations += 1
             x, residual = self._iterate(x, residual, move)
@@ -356,13 +355,20 @@ class _Path:
         return float(np.linalg.norm(residual[self.free]))
 
     def relative(self, residual: Array) -> float:
-        """Out-of-balance force against the largest force that any solve of this path has met."""
-        size = float(np.linalg.norm(residual[self.fixed])) + float(np.linalg.norm(self._weight()))
-        self.forces = max(self.forces, size)
-        return self.size(residual) / self.forces
+        """Out-of-balance force against the forces in play: loads, reactions here, and the imbalance at the start.
 
-    def _weight(self) -> Array:
-        return self.body.gravity.value * self.body.mass_kg
+        Forces met on the way are no measure: a trial that stiffens exponentially would make any residual small.
+        """
+        return self.size(residual) / (self.loads + float(np.linalg.norm(residual[self.fixed])))
+
+    def _forces_at_start(self) -> float:
+        """Whole load, and the imbalance that the start has under it, mN."""
+        self.load(1.0)
+        loaded = self.element.residual(self.x0)
+        self.body.gravity.value[:] = 0.0
+        self.element.share.value[()] = 0.0
+        unloaded = self.element.residual(self.x0)
+        return max(1e-300, self.size(loaded - unloaded) + self.size(loaded))
 
     def _guard(self, x: Array) -> None:
         if not np.isfinite(x).all():

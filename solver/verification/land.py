@@ -22,7 +22,8 @@ from solver.verification.row import Row
 
 SOURCE = "Land 2015, Proc R Soc A 471:20150641"
 STILL = (0.0, 0.0, 0.0)
-BULK_KPA = 1000.0
+# Incompressible in the benchmark; ten times softer, the ventricle of problem 2 falls 2 % too far.
+BULK_KPA = 10000.0
 Array = NDArray[np.float64]
 
 
@@ -89,7 +90,7 @@ def _shell(rings: int, layers: int) -> tuple[OrganMesh, Array]:
     return organ, where
 
 
-def inflated(rings: int = 10, layers: int = 2) -> tuple[float, float]:
+def inflated(rings: int = 12, layers: int = 2) -> tuple[float, float]:
     """Height of the apex of problem 2 inside and outside, mm, on a quarter of the ventricle."""
     organ, where = _shell(rings, layers)
     inside = organ.exterior[(where[organ.exterior][:, :, 1] == 0).all(axis=1)]
@@ -123,7 +124,7 @@ def run() -> list[Row]:
 
 def run_full() -> list[Row]:
     """Problem 2."""
-    inside, outside = inflated(16, 3)
+    inside, outside = inflated(12, 2)
     name = "Land 2015, problem 2"
     return [
         Row.compare(name, "apex of the endocardium, z (mm)", inside, -26.613, 0.005, SOURCE),

@@ -39,7 +39,8 @@ class Row:
     ) -> Row:
         """Row that passes within the tolerance."""
         scale = abs(reference) if reference else 1.0
-        passed = math.isfinite(value) and abs(value - reference) <= tolerance * scale
+        value = float(value)
+        passed = bool(math.isfinite(value) and abs(value - reference) <= tolerance * scale)
         return cls(problem, quantity, float(value), float(reference), tolerance, passed, source)
 
     @classmethod
@@ -47,7 +48,8 @@ class Row:
         cls, problem: str, quantity: str, value: float, reference: float, tolerance: float, source: str
     ) -> Row:
         """Row that passes unless the value falls short of the reference by more than the tolerance (absolute)."""
-        passed = math.isfinite(value) and value >= reference - tolerance
+        value = float(value)
+        passed = bool(math.isfinite(value) and value >= reference - tolerance)
         return cls(problem, quantity, float(value), float(reference), tolerance, passed, source)
 
     @classmethod

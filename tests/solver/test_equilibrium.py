@@ -6,7 +6,7 @@ from solver.body import Body
 from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
 from solver.loads import Pressure, Traction
-from solver.materials import Compressibility, NeoHookean, SaintVenantKirchhoff
+from solver.materials import Compressibility, Guccione, NeoHookean, SaintVenantKirchhoff
 from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block
 
@@ -97,6 +97,22 @@ def test_weight_is_carried_by_the_attachments():
     assert state.residual < 1e-9
     lighter = Equilibrium(body, "P2-P1").solve(gravity=False)
     assert np.abs(lighter.displacement).max() < 1e-9
+    assert lighter.residual < 1e-9
+    assert np.array_equal(body.gravity.value, body.gravity_mm_s2)
+
+
+def test_forces_met_on_the_way_do_not_pass_for_convergence():
+    """A law that stiffens exponentially meets huge forces in trial steps; what is returned must balance the load."""
+    organ = kuhn_block((20, 20, 20), (3, 3, 3), {1: "block"})
+    top = organ.exterior[(organ.points[organ.exterior][:, :, 2] > 19.99).all(axis=1)]
+    law = Guccione(1.0, 40.0, 40.0, 40.0)
+    tissue = Tissue("block", law, Compressibility(1000.0), 1e-6, "test")
+    fibres = np.broadcast_to([1.0, 0, 0], (len(organ.tets), 1, 3))
+    body = Body(organ, {"block": tissue}, [], STILL, patches={"top": top}, fibres=fibres)
+    floor = np.flatnonzero(organ.points[:, 2] < 0.01)
+    pull = Equilibrium(body, "P2", [Traction("top", (0, 0, 100.0))])
+    state = pull.solve((floor, np.zeros((len(floor), 3))))
+    assert state.reaction_mN.sum(axis=0) == pytest.approx([0, 0, -40000.0], abs=1e-3)
 
 
 def test_large_pull_is_taken_in_steps():

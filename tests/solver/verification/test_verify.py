@@ -1,3 +1,6 @@
+import json
+from dataclasses import asdict
+
 import pytest
 
 from solver.errors import SolverError
@@ -15,6 +18,11 @@ def test_block_shear_agrees_with_three_codes():
     rows = block_shear._rows((*block_shear.QUICK[:1], *block_shear.LINEAR))
     assert [r for r in rows if not r.passed] == []
     assert rows[0].value == pytest.approx(57.4591972, rel=1e-8)
+
+
+def test_rows_can_be_written_as_json():
+    rows = [asdict(row) for row in verify(["closed_forms"])]
+    assert json.loads(json.dumps(rows)) == rows
 
 
 def test_a_row_passes_only_within_its_tolerance():
