@@ -35,6 +35,7 @@ class Engine:
         self._restart_stage = ("starting again", 0.0)
         self._failure = ""
         self._frame: Frame | None = None
+        self._step_ms = 0.0
 
     # How it fares --------------------------------------------------------------------------------------
 
@@ -65,8 +66,8 @@ class Engine:
 
     @property
     def step_ms(self) -> float:
-        """Time the solver took for its newest step, ms."""
-        return 0.0 if self._frame is None else 1000.0 * self._frame.seconds
+        """Time the solver took for its newest step that had something to solve, ms."""
+        return self._step_ms
 
     def new_frame(self) -> Frame | None:
         """The newest frame, if there is one that was not handed out before."""
@@ -76,6 +77,8 @@ class Engine:
         if frame is None or frame is self._frame:
             return None
         self._frame = frame
+        if frame.iterations:
+            self._step_ms = 1000.0 * frame.seconds
         return frame
 
     def refusals(self) -> list[str]:

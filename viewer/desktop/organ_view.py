@@ -37,13 +37,13 @@ class OrganView(QtInteractor):
     """
 
     grasped = Signal()
-    missed = Signal()
 
     def __init__(self, scene: Scene, tool: GraspTool, parent: QWidget | None = None) -> None:
         super().__init__(parent, auto_update=False, multi_samples=0)
         self.scene = scene
         self.tool = tool
         self.grasping = True
+        self.solver_ready = False
         self._aimed = False
         self._paints: deque[float] = deque(maxlen=90)
         self.setAcceptDrops(False)
@@ -95,8 +95,7 @@ class OrganView(QtInteractor):
     def _press(self, event: QMouseEvent) -> bool:
         held = self.tool.holds
         where = event.position()
-        if not self.tool.press(self.eye(), where.x(), where.y(), _along(event)):
-            self.missed.emit()
+        if not self.solver_ready or not self.tool.press(self.eye(), where.x(), where.y(), _along(event)):
             return False
         self.setCursor(Qt.CursorShape.ClosedHandCursor)
         if not held:
@@ -131,10 +130,6 @@ class OrganView(QtInteractor):
         self.camera.zoom(1.08**notches)
         self.renderer.ResetCameraClippingRange()
         self.update()
-
-    def picture(self) -> Any:
-        """What the view shows, (height, width, 3) uint8."""
-        return self.screenshot(return_img=True)
 
 
 def _along(event: QMouseEvent) -> bool:

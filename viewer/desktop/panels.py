@@ -11,6 +11,7 @@ from PySide6.QtWidgets import (
     QProgressBar,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -54,13 +55,15 @@ class StructureList(QScrollArea):
         self.setWidget(panel)
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFixedWidth(228)
+        self.setFixedWidth(266)
 
     def _row(self, name: str, volume_ml: float | None) -> QVBoxLayout:
         colour = theme.hex_colour(theme.colour_of(name))
         chosen = self.scene.appearance[name]
         box = QCheckBox(theme.title_of(name))
         box.setChecked(chosen.visible)
+        box.setMinimumWidth(0)
+        box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         box.setToolTip(f"Show or hide: {theme.title_of(name).lower()}")
         box.setStyleSheet(f"QCheckBox::indicator:checked {{ background: {colour}; border-color: {colour}; }}")
         box.toggled.connect(lambda on: self._show(name, on))
@@ -114,7 +117,6 @@ class NumberStrip(QWidget):
         )
         self.solver = self._number("Solver", "ms a step", "Time the solver took for its last step")
         self.pictures = self._number("Picture", "frames/s", "Pictures drawn in the last second")
-        self._row.addStretch(1)
         right = QVBoxLayout()
         self.state = QLabel("", alignment=Qt.AlignmentFlag.AlignRight)
         self.state.setToolTip(
@@ -122,11 +124,13 @@ class NumberStrip(QWidget):
         )
         self.hint = label("", "hint")
         self.hint.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.hint.setMinimumWidth(0)
+        self.hint.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         right.setSpacing(4)
         right.addStretch(1)
         right.addWidget(self.state)
         right.addWidget(self.hint)
-        self._row.addLayout(right)
+        self._row.addLayout(right, 1)
         self.write(Reading(), 0.0, 0.0)
         self.say_state("starting", theme.MUTED)
 
@@ -195,7 +199,7 @@ class Banner(QFrame):
     def starting(self, stage: str, fraction: float) -> None:
         """Say that the solver gets ready, and how far it is."""
         self._dress(bad=False)
-        self._words.setText(f"Solver starting … {stage}")
+        self._say(f"Solver starting … {stage}")
         self._bar.setValue(round(1000 * fraction))
         self._bar.show()
         self._button.hide()
@@ -204,10 +208,15 @@ class Banner(QFrame):
     def failed(self, message: str) -> None:
         """Say why the solver stopped, with a way on."""
         self._dress(bad=True)
-        self._words.setText(f"The solver has stopped. {message}")
+        self._say(f"The solver has stopped. {message}")
         self._bar.hide()
         self._button.show()
         self.show()
+
+    def _say(self, words: str) -> None:
+        if words != self._words.text():
+            self._words.setText(words)
+            self._words.setMinimumHeight(self._words.heightForWidth(self.width() - 36))
 
     def _dress(self, bad: bool) -> None:
         if self.property("bad") != bad:

@@ -11,6 +11,9 @@ from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 from viewer import theme
 from viewer.slices import SliceModel
 
+# Shown around the labelled tissue, mm.
+_AROUND_MM = 40.0
+
 
 class SliceView(QWidget):
     """A plane of a `SliceModel`, painted.
@@ -33,22 +36,35 @@ class SliceView(QWidget):
         self.tool_mm: NDArray[np.float64] | None = None
         self.hidden: set[str] = set()
         self._pixels = model.picture(plane)
+        self._near = QRectF()
+        self.show_all(False)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(QSize(200, 130))
         self.setCursor(Qt.CursorShape.CrossCursor)
-        self.setToolTip(f"{plane.capitalize()} slice: wheel to scroll, click to move the other planes here")
+        self.setToolTip(
+            f"{plane.capitalize()} slice: wheel to scroll, click to cross here, double-click for all"
+        )
 
     def refresh(self) -> None:
         """Take the present slice and window from the model."""
         self._pixels = self.model.picture(self.plane)
         self.update()
 
-    def _frame(self) -> QRectF:
-        """Where the picture lies in the widget, its millimetres undistorted."""
+    def show_all(self, whole: bool) -> None:
+        """Show the whole slice, or the part around what is labelled."""
         rows, columns = self._pixels.shape
+        self._whole = whole
+        left, right, top, bottom = self.model.extent(self.plane, _AROUND_MM)
+        near = QRectF(left, top, right - left, bottom - top)
+        self._near = QRectF(-0.5, -0.5, columns, rows) if whole else near
+        self.update()
+
+    def _frame(self) -> QRectF:
+        """Where the shown part lies in the widget, its millimetres undistorted."""
         width, height = self.model.pixel_mm(self.plane)
-        scale = min(self.width() / (columns * width), self.height() / (rows * height))
-        size = QPointF(columns * width * scale, rows * height * scale)
+        across, down = self._near.width() * width, self._near.height() * height
+        scale = min(self.width() / across, self.height() / down)
+        size = QPointF(across * scale, down * scale)
         return QRectF((self.width() - size.x()) / 2, (self.height() - size.y()) / 2, size.x(), size.y())
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -108,14 +124,20 @@ class SliceView(QWidget):
         box = QRectF(self.rect()).adjusted(7, 5, -7, -5)
         middle = Qt.AlignmentFlag.AlignVCenter
         centre = Qt.AlignmentFlag.AlignHCenter
-        painter.setPen(QColor(theme.TEXT))
-        painter.drawText(box, middle | Qt.AlignmentFlag.AlignLeft, left)
-        painter.drawText(box, middle | Qt.AlignmentFlag.AlignRight, right)
-        painter.drawText(box, centre | Qt.AlignmentFlag.AlignTop, top)
-        painter.drawText(box, centre | Qt.AlignmentFlag.AlignBottom, bottom)
-        painter.setPen(QColor(theme.MUTED))
         words = f"{self.plane.capitalize()}  {self.model.depth_mm(self.plane):.0f} mm"
-        painter.drawText(box, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop, words)
+        places = (
+            (middle | Qt.AlignmentFlag.AlignLeft, left),
+            (middle | Qt.AlignmentFlag.AlignRight, right),
+            (centre | Qt.AlignmentFlag.AlignTop, top),
+            (centre | Qt.AlignmentFlag.AlignBottom, bottom),
+            (Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop, words),
+        )
+        # A dark edge keeps the letters readable on bright tissue.
+        for colour, steps in (("#000000", ((1, 1), (-1, 1), (1, -1), (-1, -1))), (theme.TEXT, ((0, 0),))):
+            painter.setPen(QColor(colour))
+            for dx, dy in steps:
+                for alignment, text in places:
+                    painter.drawText(box.translated(dx, dy), alignment, text)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Scroll by whole slices; with Ctrl by ten."""
@@ -137,11 +159,15 @@ class SliceView(QWidget):
             QToolTip.hideText()
             self._cross_at(event)
 
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        """Change between the whole slice and the part around what is labelled."""
+        self.show_all(not self._whole)
+
     def _cross_at(self, event: QMouseEvent) -> None:
-        rows, columns = self._pixels.shape
         frame = self._frame()
         where = event.position() - frame.topLeft()
-        x, y = where.x() / frame.width() * columns - 0.5, where.y() / frame.height() * rows - 0.5
+        x = self._near.left() + where.x() / frame.width() * self._near.width()
+        y = self._near.top() + where.y() / frame.height() * self._near.height()
         self.model.move_to(self.model.from_picture(self.plane, x, y))
         self.moved.emit()
 

@@ -197,6 +197,7 @@ class RehearsalWindow(QMainWindow):
             self.strip.say_state("starting", theme.MUTED)
         else:
             self.banner.hide()
+        self.view.solver_ready = not failure and busy is None
         frame = self.engine.new_frame()
         for sentence in self.engine.refusals():
             self.say(sentence)

@@ -1,0 +1,112 @@
+"""What a person does in the window, done by Qt's test events in a process of its own; prints what the window said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from twin.case import Case
+from viewer.desktop import check_window_possible
+from viewer.desktop.window import RehearsalWindow
+
+PATIENCE_S = 150.0
+
+
+def spin(app: QApplication, until: Callable[[], object], limit_s: float = PATIENCE_S) -> bool:
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        app.processEvents()
+        if until():
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def number(label: object) -> float:
+    return float(label.text())  # type: ignore[attr-defined]
+
+
+def pull(app: QApplication, window: RehearsalWindow) -> dict[str, object]:
+    view, said = window.view, {}
+    skin = window.scene.skins["liver"]
+    front = skin.points[np.argmin(skin.points @ np.array([0.1, 0.9, 0.4]))]
+    x, y = (round(v) for v in view.eye().pixel_of(front.astype(float)))
+    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=QPoint(x, y + 4))
+    said["holds"] = window.tool.holds
+    for step in range(1, 26):
+        QTest.mouseMove(view, QPoint(x, y + 4 - 3 * step))
+        spin(app, lambda: False, 0.02)
+    said["pulled"] = spin(
+        app, lambda: number(window.strip.force) > 0.2 and number(window.strip.moved) > 5, 60
+    )
+    spin(app, lambda: window.scene.reading.state == "converged", 60)
+    spin(app, lambda: False, 0.4)
+    said["force"], said["moved"] = number(window.strip.force), number(window.strip.moved)
+    said["state"] = window.scene.reading.state
+    said["outlines"] = sum(len(segments) for _, segments in window.planes["sagittal"].tissue)
+    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=QPoint(x, y - 71))
+    said["still holds"] = window.tool.holds
+    return said
+
+
+def turn_camera(app: QApplication, window: RehearsalWindow) -> float:
+    before = np.array(window.view.camera.position)
+    middle = QPoint(window.view.width() // 2, window.view.height() // 2)
+    QTest.mousePress(window.view, Qt.MouseButton.RightButton, pos=middle)
+    for step in range(1, 6):
+        QTest.mouseMove(window.view, middle + QPoint(12 * step, 0))
+        spin(app, lambda: False, 0.05)
+    QTest.mouseRelease(window.view, Qt.MouseButton.RightButton, pos=middle + QPoint(60, 0))
+    return float(np.linalg.norm(np.array(window.view.camera.position) - before))
+
+
+def kill_and_restart(app: QApplication, window: RehearsalWindow) -> dict[str, object]:
+    os.kill(window.engine.process_id or 0, signal.SIGKILL)
+    said: dict[str, object] = {"noticed": spin(app, lambda: window.engine.failure, 30)}
+    spin(app, window.banner.isVisible, 5)
+    said["banner"] = window.banner.words
+    window.banner.restart.emit()
+    spin(app, lambda: window.engine.busy is not None, 5)
+    said["back"] = spin(app, lambda: window.view.solver_ready and not window.banner.isVisible())
+    said["process"] = window.engine.process_id
+    return said
+
+
+def main(case: str, folder: str) -> None:
+    check_window_possible()
+    app = QApplication([])
+    window = RehearsalWindow(Case.open(case))
+    window.resize(1100, 700)
+    window.show()
+    said: dict[str, object] = {"title": window.windowTitle()}
+    said["ready"] = spin(app, lambda: window.engine.busy is None or window.engine.failure)
+    said["failure"] = window.engine.failure
+    spin(app, lambda: window.view.solver_ready, 5)
+    said["pull"] = pull(app, window)
+    window.save_screenshot(str(Path(folder) / "window.png"))
+    said["camera"] = turn_camera(app, window)
+    window.release_action.trigger()
+    said["returned"] = spin(
+        app, lambda: number(window.strip.force) == 0 and number(window.strip.moved) < 1.0, 60
+    )
+    window.save_log(str(Path(folder) / "log.json"))
+    said["killed"] = kill_and_restart(app, window)
+    solver = window.engine.process_id
+    window.close()
+    app.processEvents()
+    said["solver gone"] = not Path(f"/proc/{solver}").exists()
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
