@@ -123,9 +123,10 @@ class Abdomen:
         trees = [name for name in wanted if name in ("portal_vein", "hepatic_vein")]
         if not trees or (self._blood.trees_confidence >= _TREES_LEAST and all(found[n].any() for n in trees)):
             return wanted
-        self.warnings.append(
-            "portal and hepatic veins could not be told apart: they come as one 'liver_vessels'"
-        )
+        if self._blood.mask.any():
+            self.warnings.append(
+                "portal and hepatic veins could not be told apart: they come as one 'liver_vessels'"
+            )
         if "liver_vessels" not in found:
             found["liver_vessels"] = self.vessels()
         kept = ["liver_vessels" if name in trees else name for name in wanted]

@@ -52,7 +52,7 @@ _LEAST_NOISE_HU = 6.0
 _DRIFT_HU, _DRIFT_WIDTH_MM = 30.0, 18.0
 _WEIGHT_PER_MM = 0.125
 _NECK_MM, _VESSEL_MM, _SHEET_MM, _CLEFT_MM = 6.0, 13.0, 3.0, 10.0
-_TONGUE_MM = 16.0
+_TONGUE_MM, _KIDNEY_MM = 16.0, 10.0
 _FAT_SHARE = 0.15
 _DENT_MM, _LUMP_MM, _ENCLOSED_SHARE = 16.0, 4.0, 0.6
 _BILE_HU = 25.0
@@ -107,10 +107,13 @@ def find_liver(body: Body, progress: Progress = silent) -> Liver:
     if value < NATIVE_HU:
         # Without contrast blood is as bright as liver, and cava and aorta hang on it.
         mask &= ~body.beside_spine(45.0, 75.0) | opened(mask, _VESSEL_MM, edge)
+    bright = mean + _BAND * noise
+    # What is brighter than liver and thicker than its vessels is kidney, heart or a great vessel.
+    never |= opened(body.trunk & (even > bright), _KIDNEY_MM, edge)
     # Holes first: the rim of liver outside a tumour may be thinner than what opening leaves.
     mask = _with_soft_holes(mask, never)
     organ = _main_part(opened(mask, _SHEET_MM, edge), body.right, edge)
-    organ = _with_hilum(organ, even, never, mean + _BAND * noise, edge)
+    organ = _with_hilum(organ, even, never, bright, edge)
     if value >= NATIVE_HU:
         organ = _with_surface_tumours(organ, even, never, edge)
     if organ.sum() * edge**3 < 100e3:
@@ -234,7 +237,7 @@ def _with_surface_tumours(organ: Mask, even: Volume, never: Mask, edge: float) -
 
 
 def _with_soft_holes(mask: Mask, never: Mask) -> Mask:
-    """The mask with its holes (axial slices) filled, but for holes lined with fat: a kidney, a fissure."""
+    """The mask with its holes (axial slices) filled, but for holes of fat and kidney."""
     holes = filled(mask) & ~mask
     parts, _ = ndimage.label(holes)
     lined = np.bincount(parts.ravel(), weights=never.ravel()) / np.maximum(np.bincount(parts.ravel()), 1)
