@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anatomy import agreement
+    import anatomy.agreement as agreement
     from anatomy.errors import AnatomyError
     from anatomy.labels import LabelMap
     from anatomy.mesh import OrganMesh
