@@ -307,9 +307,7 @@ def place_border(liver: Liver, image: sitk.Image) -> Mask:
     level = np.where(clear, 0.2 * level + 0.8 * share, level)
     mask = np.zeros(image.GetSize()[::-1], dtype=bool)
     target = tuple(slice(s.start, s.stop) for s in box[::-1])
-    mask[target] = (
-        ndimage.gaussian_filter(level, [0.6 * 1.0 / max(1.0, s) for s in part.GetSpacing()[::-1]]) > 0.5
-    )
+    mask[target] = ndimage.gaussian_filter(level, [0.6 / max(1.0, s) for s in part.GetSpacing()[::-1]]) > 0.5
     return mask
 
 
