@@ -226,29 +226,41 @@ class SaintVenantKirchhoff(Law):
 _POWER_NODES = 10
 
 
-def _power_trace(C: Any, exponent: float) -> Any:
-    """Trace of the power C^exponent of a positive definite 3 × 3 tensor, without its eigenvalues.
+def _power_trace(first: Any, second: Any, exponent: float) -> Any:
+    """Trace of C̄^exponent from the invariants of an isochoric C̄ (det C̄ = 1), without its eigenvalues.
 
-    C^(−f) = 2 sin(πf)/π ∫ (1−s)^(−f) (1+s)^(f−1) [(1−s) I + (1+s) C]⁻¹ ds over −1…1 for 0 < f < 1, by
-    Gauss–Jacobi quadrature (Higham 2008, Functions of Matrices, § 7.3.1), is smooth where stretches
-    coincide, at rest above all; formulas through eigenvalues are not.
+    x^(−f) = 2 sin(πf)/π ∫ (1−s)^(−f) (1+s)^(f−1) / [(1−s) + (1+s) x] ds over −1…1 for 0 < f < 1, by
+    Gauss–Jacobi quadrature (Higham 2008, Functions of Matrices, § 7.3.1). The trace of C̄ⁿ (a I + b C̄)⁻¹
+    at each node is rational in the invariants. The result is smooth where stretches coincide, at rest above
+    all; formulas through eigenvalues are not. The invariants of the inverse of C̄ are its own exchanged.
     """
-    base = C if exponent >= 0 else ufl.inv(C)
+    if exponent < 0:
+        first, second = second, first
     whole = math.ceil(abs(exponent) - 1e-12)
     fraction = whole - abs(exponent)
-    power = ufl.Identity(3)
-    for _ in range(whole):
-        power = power * base
     if fraction < 1e-9:
-        return ufl.tr(power)
+        return _powers([3.0, first, first**2 - 2 * second], first, second, whole)
     # Where the two exponents add up to −1, SciPy divides 0 by 0 in an entry that it does not use.
     with np.errstate(invalid="ignore"):
         nodes, weights = roots_jacobi(_POWER_NODES, -fraction, fraction - 1)
-    root = sum(
-        float(w) * ufl.inv(float(1 - s) * ufl.Identity(3) + float(1 + s) * base)
-        for s, w in zip(nodes, weights, strict=True)
-    )
-    return 2 * math.sin(math.pi * fraction) / math.pi * ufl.inner(power, root)
+    total: Any = 0.0
+    for s, w in zip(nodes.tolist(), weights.tolist(), strict=True):
+        a, b = 1 - s, 1 + s
+        parts = [
+            3 * a**2 + 2 * a * b * first + b**2 * second,
+            a**2 * first + 2 * a * b * second + 3 * b**2,
+            a**2 * (first**2 - 2 * second) + a * b * (first * second - 3) + b**2 * first,
+        ]
+        determinant = a**3 + a**2 * b * first + a * b**2 * second + b**3
+        total = total + w * _powers(parts, first, second, whole) / determinant
+    return 2 * math.sin(math.pi * fraction) / math.pi * total
+
+
+def _powers(traces: list[Any], first: Any, second: Any, power: int) -> Any:
+    """Trace of M C̄^power from those of M, M C̄ and M C̄², by the theorem of Cayley and Hamilton."""
+    while len(traces) <= power:
+        traces.append(first * traces[-1] - second * traces[-2] + traces[-3])
+    return traces[power]
 
 
 @dataclass(frozen=True)
@@ -301,9 +313,9 @@ class Ogden(Law):
         if exponents is None:
             raise SolverError("Ogden tissue cannot be used live: its exponents are part of its kernel.")
         values = parameters or self.parameters
-        C = ufl.det(F) ** (-2 / 3) * F.T * F
+        first, second = isochoric_invariants(F)
         return sum(
-            2 * values[f"mu{i + 1}_kPa"] / a**2 * (_power_trace(C, a / 2) - 3)
+            2 * values[f"mu{i + 1}_kPa"] / a**2 * (_power_trace(first, second, a / 2) - 3)
             for i, a in enumerate(exponents)
         )
 

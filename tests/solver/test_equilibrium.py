@@ -110,7 +110,7 @@ def test_forces_met_on_the_way_do_not_pass_for_convergence():
     fibres = np.broadcast_to([1.0, 0, 0], (len(organ.tets), 1, 3))
     body = Body(organ, {"block": tissue}, [], STILL, patches={"top": top}, fibres=fibres)
     floor = np.flatnonzero(organ.points[:, 2] < 0.01)
-    pull = Equilibrium(body, "P2", [Traction("top", (0, 0, 100.0))])
+    pull = Equilibrium(body, "P1", [Traction("top", (0, 0, 100.0))])
     state = pull.solve((floor, np.zeros((len(floor), 3))))
     assert state.reaction_mN.sum(axis=0) == pytest.approx([0, 0, -40000.0], abs=1e-3)
 
