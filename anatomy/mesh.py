@@ -228,8 +228,12 @@ def unpaired_facets(tets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray
     facets = tets[:, FACETS_OF_TET].reshape(-1, 3)
     if not len(facets):
         return facets, np.zeros(0, dtype=np.int64)
-    order = np.lexsort(np.sort(facets, axis=1).T[::-1])
-    ranked = np.sort(facets, axis=1)[order]
+    ranked = np.sort(facets, axis=1)
+    count = int(tets.max()) + 1
+    # One whole number a facet sorts faster than three; it fits while count³ does.
+    keys = (ranked[:, 0] * count + ranked[:, 1]) * count + ranked[:, 2] if count < 2_000_000 else None
+    order = np.lexsort(ranked.T[::-1]) if keys is None else np.argsort(keys, kind="stable")
+    ranked = ranked[order]
     same_as_next = np.r_[(ranked[1:] == ranked[:-1]).all(axis=1), False]
     same_as_last = np.r_[False, same_as_next[:-1]]
     alone = np.sort(order[~(same_as_next | same_as_last)])

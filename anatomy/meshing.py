@@ -17,6 +17,7 @@ from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
 from anatomy.lattice import cleaning, octree, stuffing
 from anatomy.lattice.fields import Fields, label_fields
+from anatomy.lattice.quality import improved
 from anatomy.lattice.report import measure
 from anatomy.lattice.sizing import graded_lattice
 from anatomy.mesh import FACETS_OF_TET, OrganMesh
@@ -117,10 +118,12 @@ def _mesh_once(
     volume = stuffing.volumes_of(cut.points[cut.tets])
     across = cleaning.neighbours_of(cut.tets)
     label = cleaning.without_specks(cut.label, across, volume, _SPECK * edge_mm**3)
-    label = cleaning.without_pinches(cut.tets, label, volume)
+    label = cleaning.without_pinches(cut.tets, label, across, volume)
     keep = label > 0
     used, tets = np.unique(cut.tets[keep], return_inverse=True)
-    points, tets, label = cut.points[used], tets.reshape(-1, 4), label[keep]
+    tets, label = tets.reshape(-1, 4), label[keep]
+    progress("improving the shape of tetrahedra", 0.8)
+    points = improved(cut.points[used], tets, label)
     progress("measuring", 0.9)
     names = [labels.names[value] for value in fields.values[1:].tolist()]
     report: dict[str, Any] = {"edge_mm": round(edge_mm, 4)}

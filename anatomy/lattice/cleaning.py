@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from anatomy.mesh import FACETS_OF_TET, unpaired_facets
+from anatomy.mesh import FACETS_OF_TET
 
 _ROUNDS_BOTH_WAYS, _ROUNDS = 8, 40
 
@@ -67,8 +67,10 @@ def without_specks(
 def pinched_edges(triangles: NDArray[np.int64]) -> NDArray[np.int64]:
     """Edges (k, 2) in which other than two triangles (t, 3) meet."""
     pairs = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    edges, count = np.unique(pairs, axis=0, return_counts=True)
-    return edges[count != 2]
+    vertices = int(triangles.max(initial=0)) + 1
+    keys, count = np.unique(pairs[:, 0] * vertices + pairs[:, 1], return_counts=True)
+    odd = keys[count != 2]
+    return np.stack([odd // vertices, odd % vertices], axis=1)
 
 
 def pinched_vertices(triangles: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -87,34 +89,50 @@ def pinched_vertices(triangles: NDArray[np.int64]) -> NDArray[np.int64]:
     column = np.concatenate([at_low[b], at_high[b]])
     graph = coo_array((np.ones(len(row)), (row, column)), shape=(triangles.size,) * 2)
     fan = connected_components(graph, directed=False)[1]
-    fans = np.unique(np.stack([start, fan], axis=1), axis=0)[:, 0]
+    fans = np.unique(start * np.int64(len(start)) + fan) // len(start) if len(start) else start
     vertex, count = np.unique(fans, return_counts=True)
     return vertex[count > 1]
 
 
 def without_pinches(
-    tets: NDArray[np.int64], label: NDArray[np.int64], volume: NDArray[np.float64]
+    tets: NDArray[np.int64],
+    label: NDArray[np.int64],
+    neighbours: NDArray[np.int64],
+    volume: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """Labels (m,) after which the outer surface, and as far as possible every label's, is a 2-manifold."""
     label = label.copy()
     order = np.argsort(tets, axis=None, kind="stable")
     starts = np.searchsorted(tets.reshape(-1)[order], np.arange(int(tets.max()) + 2))
     around = order // 4
+    targets = np.unique(label).tolist()
     for attempt in range(_ROUNDS):
-        changed = False
-        labels: list[int] = np.unique(label[label > 0]).tolist() if attempt < _ROUNDS_BOTH_WAYS else []
-        for target in [0, *labels]:
+        only_grow = attempt >= _ROUNDS_BOTH_WAYS
+        touched: set[int] = set()
+        for target in [0] if only_grow else targets:
             inside = label != 0 if target == 0 else label == target
-            surface = unpaired_facets(tets[inside])[0]
+            surface = surface_within(tets, inside, neighbours)
             for simplex in [*pinched_edges(surface).tolist(), *([v] for v in pinched_vertices(surface))]:
                 star = around[starts[simplex[0]] : starts[simplex[0] + 1]]
                 for vertex in simplex[1:]:
                     star = star[(tets[star] == vertex).any(axis=1)]
-                only_grow = attempt >= _ROUNDS_BOTH_WAYS
-                changed |= _unpinch(tets, label, volume, star, target, only_grow)
-        if not changed:
+                before = label[star].copy()
+                if _unpinch(tets, label, volume, star, target, only_grow):
+                    changed = before != label[star]
+                    touched |= {0, *before[changed].tolist(), *label[star][changed].tolist()}
+        targets = sorted(touched)
+        if not touched:
             break
     return label
+
+
+def surface_within(
+    tets: NDArray[np.int64], inside: NDArray[np.bool_], neighbours: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Triangles (k, 3) around the tetrahedra that are inside, normals outward."""
+    open_ = inside[:, None] & ((neighbours < 0) | ~inside[np.maximum(neighbours, 0)])
+    tet, facet = np.nonzero(open_)
+    return np.asarray(tets[tet[:, None], FACETS_OF_TET[facet]])
 
 
 def _unpinch(

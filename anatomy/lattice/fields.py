@@ -113,32 +113,28 @@ def label_fields(image: sitk.Image, values: list[int]) -> Fields:
     )
 
 
-def project(
-    fields: Fields,
-    points: NDArray[np.float64],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    reach_mm: float,
-    steps: int = 4,
+def to_surface(
+    fields: Fields, points: NDArray[np.float64], index: int, reach_mm: float, steps: int = 4
 ) -> NDArray[np.float64]:
-    """Points (n, 3) mm moved along the gradient to where the fields of two labels are equal.
+    """Points (n, 3) mm moved along the gradient to the surface of the label with an index.
 
-    `first` and `second` (n,) name the labels by index. No point moves farther than `reach_mm` in all.
+    The surface is where the label's field equals the largest of all others. No point moves farther than
+    `reach_mm` in all.
     """
-    rows = np.arange(len(points))
     h = 0.25 * fields.blur_mm
     stencil = np.concatenate([np.zeros((1, 3)), h * np.eye(3), -h * np.eye(3)])
     at = points.copy()
     for _ in range(steps):
-        values = fields.at((at[None] + stencil[:, None]).reshape(-1, 3)).reshape(7, len(points), -1)
-        lead = values[:, rows, first] - values[:, rows, second]
+        values = fields.at((at[None] + stencil[:, None]).reshape(-1, 3))
+        own = values[:, index].copy()
+        values[:, index] = -np.inf
+        lead = (own - values.max(axis=1)).reshape(7, len(points))
         slope = (lead[1:4] - lead[4:]).T / (2 * h)
         steep = np.einsum("ij,ij->i", slope, slope)
-        # Where the fields are flat there is no interface near; the step stays bounded.
+        # Where the fields are flat there is no surface near; the step stays bounded.
         step = -lead[0][:, None] * slope / np.maximum(steep, 1e-4 / fields.blur_mm**2)[:, None]
         step *= np.minimum(1.0, fields.blur_mm / np.maximum(np.linalg.norm(step, axis=1), 1e-12))[:, None]
-        at = at + step
-        drift = at - points
+        drift = at + step - points
         far = np.linalg.norm(drift, axis=1)
         at = points + drift * np.minimum(1.0, reach_mm / np.maximum(far, 1e-12))[:, None]
     return at

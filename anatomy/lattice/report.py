@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy.lattice.cleaning import neighbours_of, pieces_of, pinched_edges, pinched_vertices
-from anatomy.lattice.fields import Fields, project
+from anatomy.lattice.cleaning import neighbours_of, pieces_of, pinched_edges, pinched_vertices, surface_within
+from anatomy.lattice.fields import Fields, to_surface
 from anatomy.lattice.quality import dihedral_angles
-from anatomy.mesh import unpaired_facets
+from anatomy.lattice.stuffing import volumes_of
 
 
 def measure(
@@ -48,15 +48,7 @@ def measure(
         `dihedral_max_deg`.
     """
     angles = dihedral_angles(points[tets])
-    corners = points[tets]
-    volume = (
-        np.einsum(
-            "ij,ij->i",
-            corners[:, 1] - corners[:, 0],
-            np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 0]),
-        )
-        / 6
-    )
+    volume = volumes_of(points[tets])
     across = neighbours_of(tets)
     piece = pieces_of(label, across)
     plain = replace(fields, bias=np.zeros_like(fields.bias))
@@ -65,7 +57,8 @@ def measure(
         mine = label == index
         label_mm3 = float(voxel_mm3[index])
         mesh_mm3 = float(volume[mine].sum())
-        distance = _surface_distance(points, tets, label, across, index, plain, edge_mm)
+        surface = surface_within(tets, mine, across)
+        distance = _surface_distance(points, surface, index, plain, edge_mm)
         labels[name] = {
             "voxel_ml": round(label_mm3 / 1000, 4),
             "mesh_ml": round(mesh_mm3 / 1000, 4),
@@ -74,11 +67,11 @@ def measure(
             "surface_distance_max_mm": round(float(distance.max()), 4) if len(distance) else None,
             "tets": int(mine.sum()),
             "pieces": int(np.unique(piece[mine]).size),
-            "pinched_edges": len(pinched_edges(unpaired_facets(tets[mine])[0])),
+            "pinched_edges": len(pinched_edges(surface)),
             "dihedral_min_deg": round(float(angles[mine].min()), 3) if mine.any() else None,
             "dihedral_max_deg": round(float(angles[mine].max()), 3) if mine.any() else None,
         }
-    surface = unpaired_facets(tets)[0]
+    surface = surface_within(tets, np.ones(len(tets), dtype=bool), across)
     whole = pieces_of(np.ones_like(label), across)
     return {
         "vertices": len(points),
@@ -95,26 +88,8 @@ def measure(
 
 
 def _surface_distance(
-    points: NDArray[np.float64],
-    tets: NDArray[np.int64],
-    label: NDArray[np.int64],
-    across: NDArray[np.int64],
-    index: int,
-    fields: Fields,
-    reach_mm: float,
+    points: NDArray[np.float64], surface: NDArray[np.int64], index: int, fields: Fields, reach_mm: float
 ) -> NDArray[np.float64]:
-    """Distance in mm of a label's surface vertices and facet centroids to the surface of its smooth field."""
-    members = np.flatnonzero(label == index)
-    triangles, behind = unpaired_facets(tets[members])
-    if not len(triangles):
-        return np.zeros(0)
-    # The label on the other side of each facet is the one it borders there.
-    tet = members[behind]
-    opposite = (tets[tet][:, :, None] != triangles[:, None, :]).all(axis=2).argmax(axis=1)
-    neighbour = across[tet, opposite]
-    other = np.where(neighbour >= 0, label[np.maximum(neighbour, 0)], 0)
-    vertex, first = np.unique(triangles, return_index=True)
-    at = np.concatenate([points[vertex], points[triangles].mean(axis=1)])
-    rival = np.concatenate([other[first // 3], other])
-    foot = project(fields, at, np.full(len(at), index), rival, reach_mm)
-    return np.asarray(np.linalg.norm(foot - at, axis=1))
+    """Distance in mm of a surface's vertices and facet centroids to the surface of a label's smooth field."""
+    at = np.concatenate([points[np.unique(surface)], points[surface].mean(axis=1)])
+    return np.asarray(np.linalg.norm(to_surface(fields, at, index, reach_mm) - at, axis=1))
