@@ -36,7 +36,7 @@ CARRIED_BY = {"portal_vein": "liver", "hepatic_vein": "liver", "liver_vessels": 
 SHOWN_WITHIN = CARRIED_BY | {"liver_tumour": "liver"}
 
 #: Triangles of an organ's shown surface, and of what lies in it: as many as a machine without a graphics card draws.
-ORGAN_TRIANGLES, INNER_TRIANGLES = 60_000, 24_000
+ORGAN_TRIANGLES, INNER_TRIANGLES = 40_000, 16_000
 
 #: Tetrahedra of a mesh made without a stated edge: as fine as the interactive tier holds on two cores.
 BUDGET_TETS = 20_000

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WIDTH, _HEIGHT = 720.0, 190.0
+# Room above the peak for its value and the names of the acts.
+_HEADROOM = 1.2
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 26.0, 26.0
 
 
@@ -55,7 +57,7 @@ class LineChart:
         """Return the chart as an SVG element."""
         time, values = np.asarray(self.time_s, dtype=float), np.asarray(self.values, dtype=float)
         end = float(time[-1]) if len(time) and time[-1] > 0 else 1.0
-        ticks = nice_ticks(float(values.max()) if len(values) else 1.0)
+        ticks = nice_ticks(_HEADROOM * float(values.max()) if len(values) else 1.0)
         parts = [
             f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" aria-label="{escape(self.title)}">',
             f'<text x="0" y="12" class="chart-title">{escape(self.title)}</text>',

@@ -142,7 +142,9 @@ def picture(
 def slice_figure(
     case: Any, path: str | Path, displacement: NDArray[np.float32] | None = None, scene: Scene | None = None
 ) -> None:
-    """Write the axial, coronal and sagittal slice through the case's middle, outlines over them, as a PNG.
+    """Write an axial, a coronal and a sagittal slice with outlines over them as a PNG.
+
+    They cross in the middle of what is labelled, or with a displacement where it is greatest.
 
     Parameters
     ----------
@@ -160,6 +162,9 @@ def slice_figure(
 
     model = SliceModel(case.scan, case.labels)
     skins = list((scene or Scene(case, hud=False)).skins.values()) if displacement is not None else []
+    if displacement is not None:
+        farthest = int(np.einsum("ij,ij->i", displacement, displacement).argmax())
+        model.move_to(case.organ.points[farthest] + displacement[farthest] / 2)
     for skin in skins:
         skin.move(np.ascontiguousarray(displacement, dtype=np.float32))
     spans = [_span_mm(model, plane) for plane in PLANES]

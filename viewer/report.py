@@ -113,6 +113,7 @@ def write_report(
         .from_string(_template())
         .render(
             title=case.title,
+            rehearsal=str(metrics.get("title") or ""),
             wordmark=theme.WORDMARK,
             notice=theme.RESEARCH_NOTICE,
             written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
@@ -178,10 +179,18 @@ def _key_numbers(metrics: Mapping[str, Any]) -> list[_Number]:
         ("median_frame_ms", "{:.0f}", "ms", "Median frame", "time the solver took for one step"),
     )
     return [
-        _Number(form.format(metrics[key]), unit, name, meaning)
+        _Number(_number(form, metrics[key]), unit, name, meaning)
         for key, form, unit, name, meaning in known
         if metrics.get(key) is not None
     ]
+
+
+def _number(form: str, value: float) -> str:
+    """A number as its format has it; one that would read as zero though it is not becomes '< 0.001'."""
+    text = form.format(value)
+    if value > 0 and float(text) == 0:
+        return f"< {text[:-1]}1"
+    return text
 
 
 def _structure_rows(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -189,16 +198,23 @@ def _structure_rows(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> lis
     entries = facts.get("structures")
     if not entries:
         entries = [{"name": n, "volume_ml": v} for n, v in _volumes(metrics).items()]
+    carried = facts.get("carried") or {}
+    volume_of = {entry["name"]: entry.get("volume_ml") or 0.0 for entry in entries}
     rows = []
     for entry in entries:
         voxels, mesh = entry.get("volume_ml"), entry.get("mesh_volume_ml")
-        difference = 100.0 * (mesh - voxels) / voxels if voxels and mesh is not None else None
+        # The tissue of carried vessels is meshed as the organ's, and compared with both.
+        whole = (voxels or 0.0) + sum(
+            volume_of.get(n, 0.0) for n, organ in carried.items() if organ == entry["name"]
+        )
+        difference = 100.0 * (mesh - whole) / whole if whole and mesh is not None else None
         rows.append(
             {
                 "title": theme.title_of(entry["name"]),
                 "colour": theme.hex_colour(theme.colour_of(entry["name"])),
                 "volume": _volume(voxels),
                 "mesh": "in the tissue" if mesh is None and "mesh_volume_ml" in entry else _volume(mesh),
+                "with_vessels": entry["name"] in carried.values(),
                 "difference": "–" if difference is None else f"{difference:+.1f} %".replace("-", "−"),
             }
         )

@@ -59,6 +59,31 @@ def pull(app: QApplication, window: RehearsalWindow) -> dict[str, object]:
     return said
 
 
+def read_slices(app: QApplication, window: RehearsalWindow) -> list[list[int]]:
+    """Grey just inside and just outside the front and the right side of the liver, and where a click crosses."""
+    plane = window.planes["axial"]
+    rest = window.scene.skins["liver"].rest.astype(float)
+    centre = rest.mean(axis=0)
+    seen = []
+    for whole in (False, True):
+        plane.show_all(whole)
+        window.slices.move_to(centre)
+        window.planes["axial"].moved.emit()
+        spin(app, lambda: False, 0.05)
+        image = plane.grab().toImage()
+        for axis in (0, 1):
+            edge = rest[:, axis].min()
+            for beside in (6.0, -6.0):
+                point = centre.copy() + 7.0 * (np.arange(3) == 1 - axis)  # off the crossing's lines
+                point[axis] = edge + beside
+                seen.append(image.pixelColor(plane.to_widget(point).toPoint()).red())
+        goal = centre + np.array([18.0, -12.0, 0.0])
+        QTest.mouseClick(plane, Qt.MouseButton.LeftButton, pos=plane.to_widget(goal).toPoint())
+        seen.append(round(float(np.abs(window.slices.position_mm - goal)[:2].max()), 1))
+    plane.show_all(False)
+    return seen
+
+
 def turn_camera(app: QApplication, window: RehearsalWindow) -> float:
     before = np.array(window.view.camera.position)
     middle = QPoint(window.view.width() // 2, window.view.height() // 2)
@@ -100,6 +125,7 @@ def main(case: str, folder: str) -> None:
         app, lambda: number(window.strip.force) == 0 and number(window.strip.moved) < 1.0, 60
     )
     window.save_log(str(Path(folder) / "log.json"))
+    said["slices"] = read_slices(app, window)
     said["killed"] = kill_and_restart(app, window)
     solver = window.engine.process_id
     window.close()

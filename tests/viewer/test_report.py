@@ -28,8 +28,9 @@ FACTS = {
     "software": {"organtwin": "0.1.0"},
     "created": "2026-01-02T03:04:05+00:00",
     "warnings": ["The right kidney touches the edge of the scan."],
+    "carried": {"portal_vein": "liver"},
     "structures": [
-        {"name": "liver", "volume_ml": 1420.4, "mesh_volume_ml": 1416.1},
+        {"name": "liver", "volume_ml": 1401.2, "mesh_volume_ml": 1416.1},
         {"name": "portal_vein", "volume_ml": 19.2, "mesh_volume_ml": None},
     ],
 }
@@ -85,8 +86,9 @@ def test_numbers_stand_there_with_their_units(page: str) -> None:
         "30.2 mm",
         "0.012 mm",
         "23 ms",
-        "1420 ml",
-        "1416 ml",
+        "1401 ml",
+        "1416 ml*",
+        "* with the vessels that run through it",
         "−0.3 %",
         "19.2 ml",
         "in the tissue",
@@ -118,9 +120,12 @@ def test_the_leading_picture_comes_first(page: str) -> None:
 
 
 def test_what_was_not_measured_is_left_out(small_case: Any, tmp_path: Path) -> None:
-    write_report(tmp_path / "report.html", small_case, {"peak_force_N": 1.0}, [], Course([0.0], [0.0], [0.0]))
+    found = {"peak_force_N": 1.0, "reference_error_mm": 0.00009, "peak_displacement_mm": 0.0}
+    write_report(tmp_path / "report.html", small_case, found, [], Course([0.0], [0.0], [0.0]))
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "1.00 <span>N</span>" in text
+    assert "&lt; 0.001 <span>mm</span>" in text
+    assert "0.0 <span>mm</span>" in text
     assert "<dt>Median frame" not in text
     assert not re.search(r"\b(None|nan|inf)\b", text)
 

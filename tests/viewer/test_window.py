@@ -109,6 +109,16 @@ def test_the_screenshot_shows_tissue_scan_and_numbers(session: tuple[dict[str, A
 
 
 @pytest.mark.window
+def test_slices_are_painted_where_the_mouse_finds_them(session: tuple[dict[str, Any], Path]) -> None:
+    """Around the labels and whole: liver (grey 166) inside its edges, fat (grey 38) outside; clicks land there."""
+    for seen in (session[0]["slices"][:5], session[0]["slices"][5:]):
+        inside, outside, miss_mm = [seen[0], seen[2]], [seen[1], seen[3]], seen[4]
+        assert min(inside) > 120
+        assert max(outside) < 90
+        assert miss_mm <= 2.0  # a voxel
+
+
+@pytest.mark.window
 def test_what_was_done_is_saved_as_a_rehearsal(session: tuple[dict[str, Any], Path]) -> None:
     acts = [act.act for act in Rehearsal.read(session[1] / "log.json")]
     assert acts[0] == "grasp"

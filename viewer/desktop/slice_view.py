@@ -75,14 +75,13 @@ class SliceView(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         rows, columns = self._pixels.shape
         frame = self._frame()
-        painter.drawImage(
-            frame, QImage(self._pixels.data, columns, rows, columns, QImage.Format.Format_Grayscale8)
-        )
+        picture = QImage(self._pixels.data, columns, rows, columns, QImage.Format.Format_Grayscale8)
+        painter.drawImage(frame, picture, self._near.translated(0.5, 0.5))
         painter.save()
         painter.setClipRect(frame)
         painter.translate(frame.topLeft())
-        painter.scale(frame.width() / columns, frame.height() / rows)
-        painter.translate(0.5, 0.5)
+        painter.scale(frame.width() / self._near.width(), frame.height() / self._near.height())
+        painter.translate(-self._near.topLeft())
         self._paint_outlines(painter)
         self._paint_crossing(painter, rows, columns)
         painter.restore()
@@ -162,6 +161,14 @@ class SliceView(QWidget):
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         """Change between the whole slice and the part around what is labelled."""
         self.show_all(not self._whole)
+
+    def to_widget(self, point_mm: NDArray[np.float64]) -> QPointF:
+        """Where a point of the patient (LPS mm) is painted in the widget."""
+        frame = self._frame()
+        x, y = self.model.to_picture(self.plane, self.model.to_index(point_mm))
+        across = (x - self._near.left()) / self._near.width() * frame.width()
+        down = (y - self._near.top()) / self._near.height() * frame.height()
+        return frame.topLeft() + QPointF(across, down)
 
     def _cross_at(self, event: QMouseEvent) -> None:
         frame = self._frame()
