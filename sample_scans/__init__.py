@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from sample_scans.patient import Patient, make_patient
     from sample_scans.trees import VesselTree
 
-__all__ = ["Patient", "VesselTree", "make_patient", "write_dicom"]
+__all__ = ["Patient", "VesselTree", "bundled_rehearsal", "make_patient", "write_dicom"]
 
 _HOME = {
     "Patient": "sample_scans.patient",
@@ -24,3 +25,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'sample_scans' has no attribute {name!r}")
+
+
+def bundled_rehearsal(name: str) -> Path:
+    """Path of a rehearsal script that comes with the project, by its name without ".json"."""
+    return Path(__file__).with_name("rehearsals") / f"{name}.json"

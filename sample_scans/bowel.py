@@ -14,7 +14,8 @@ TRUNKS = ("aorta", "inferior_vena_cava", "portal_vein_and_splenic_vein")
 
 def build_duodenum(body: Body) -> None:
     """Bulb, descending part beside the pancreatic head, third part between aorta and mesenteric artery."""
-    line = spline([[-22, -50, 122, 11], [-35, -46, 124, 12.5], [-46, -34, 114, 12], [-47, -24, 94, 12], [-45, -20, 74, 12],
+    line = spline([[-22, -50, 122, 11], [-35, -46, 124, 12.5], [-46, -34, 114, 12], [-47, -24, 94, 12],
+                   [-45, -20, 74, 12],
                    [-32, -22, 60, 11.5], [-8, -27, 58, 9.5], [14, -28, 61, 9.5], [30, -28, 72, 11],
                    [34, -32, 90, 11]], 44)  # fmt: skip
     duodenum = body.frame.tube(line[:, :3], line[:, 3]) + 1.0 * body.n14
@@ -35,14 +36,15 @@ def build_colon(body: Body) -> None:
     wide = float(rng.uniform(0.9, 1.1))
     line = spline([[-100, 2, -30, 24], [-103, 4, 10, 23], [-101, 2, 38, 21], [-92, -22, 58, 19], [-78, -56, 56, 18],
                    [-50, -78, 50 - hang, 18], [-10, -84, 42 - hang, 17], [30, -82, 48 - hang, 17],
-                   [66, -74, 74, 17], [90, -58, 112, 18], [97, -46, 146, 18], [106, -22, 140, 16], [109, 2, 118, 14], [108, 20, 90, 12.5],
+                   [66, -74, 74, 17], [90, -58, 112, 18], [97, -46, 146, 18], [106, -22, 140, 16],
+                   [109, 2, 118, 14], [110, 16, 84, 12.5],
                    [106, 26, 50, 12], [106, 22, -30, 12]], 220)  # fmt: skip
     run = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(line[:, :3], axis=0), axis=1))]
     line[:, 3] *= wide * (1.0 - 0.26 * np.abs(np.sin(np.pi * run / 30.0 + rng.uniform(0, 3))) ** 10)
     colon = body.frame.tube(line[:, :3], line[:, 3]) + 1.8 * body.n30 + 0.9 * body.n14
     colon = smooth_max(colon, body["room"] + np.float32(4.0), 4.0)
     colon = _make_room(body, colon, (*SOLID, *TRUNKS, "duodenum"), 1.8)
-    body["colon"] = largest_piece(colon)
+    body["colon"] = largest_piece(colon, 0.05)
     body.lines["colon"] = line
     body["colon_inside"] = body["colon"] + np.float32(2.6)
 

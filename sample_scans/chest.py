@@ -47,7 +47,7 @@ def build_gullet(body: Body) -> None:
 def build_lungs(body: Body) -> None:
     """Lung bases left and right, down into the costophrenic recess."""
     f = body.frame
-    x, y, z = body.coords
+    x = body.coords[0]
     zs = np.linspace(150.0, 290.0, 15)
     middle = f.tube(np.stack([3.0 + 0 * zs, spine_y(zs) - 30.0, zs], axis=1), 24.0, (0.85, 0.9, 1.0))
     front = f.tube(np.stack([3.0 + 0 * zs, -92.0 + 0 * zs, zs], axis=1), 16.0, (0.7, 0.6, 1.0))

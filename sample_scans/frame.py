@@ -131,7 +131,7 @@ class Frame:
         out = self.empty() if into is None else into
         p = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         if len(p) == 1:
-            p = np.vstack([p, p + [0, 0, 1e-3]])
+            p = np.vstack([p, p + np.array([0.0, 0.0, 1e-3])])
         r = np.broadcast_to(np.asarray(radii, dtype=np.float64), (len(p),)).copy()
         wide = np.maximum(r[1:], r[:-1]) * 1.1 / min(stretch) + margin
         low, high = self.index_boxes(np.stack([p[:-1], p[1:]], axis=1), wide)

@@ -1,7 +1,7 @@
 """The scanner: blur, noise, the table under the patient, and the circle outside of which nothing is reconstructed.
 
 Noise is white noise filtered to the power spectrum of filtered back-projection with a soft kernel, a ramp times a
-roll-off, which peaks near 0.25 per mm (Solomon et al. 2012, Med Phys 39:6048); neighbouring slices share a little
+roll-off, which peaks near 0.2 per mm (Solomon et al. 2012, Med Phys 39:6048); neighbouring slices share a little
 of it. Its deviation grows towards the centre of the body, where the rays have lost most photons.
 """
 

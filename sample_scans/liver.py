@@ -156,26 +156,31 @@ def stems(body: Body) -> tuple[list[NDArray[np.float64]], list[int], list[NDArra
 
 
 def tumour_sites(body: Body, stem_points, stem_radii):  # type: ignore[no-untyped-def]
-    """Centres (2, 3) world mm and radii (2,) mm of the tumours: inside the liver, clear of stems, the first near one."""
+    """Where the two tumours lie, the first in the right lobe: in the liver, beside a first branch, apart.
+
+    Returns centres (2, 3) in world mm and radii (2,) in mm. A tumour's surface is 2 to 5 mm from a first branch
+    where the liver has such a place, else as near as it goes.
+    """
     frame, rng = body.frame, body.rng
-    liver = body["liver"]
     radii = np.array([rng.uniform(16.0, 19.0), rng.uniform(9.0, 11.5)])
-    draws = frame.to_world(rng.uniform([-130.0, -100.0, 70.0], [50.0, 65.0, 215.0], (6000, 3)))
-    depth = -_distance(frame, liver, draws)
+    draws = frame.to_world(rng.uniform([-130.0, -100.0, 70.0], [50.0, 65.0, 215.0], (12000, 3)))
+    depth = -_distance(frame, body["liver"], draws)
     world, depth = draws[depth > 11.0], depth[depth > 11.0]
     gap = (np.linalg.norm(world[:, None] - stem_points[None], axis=2) - stem_radii[None]).min(axis=1)
-    right = frame.to_body(world)[:, 0] < -40.0
+    on_right = frame.to_body(world)[:, 0] < -40.0
+    apart = np.ones(len(world), dtype=np.bool_)
     centres = []
-    for radius, want_right in zip(radii, (True, False), strict=True):
-        fits = (depth > radius + 3.0) & (gap > 1.12 * radius + 2.0) & (right == want_right)
-        for loose in range(40):
-            good = fits & (gap < 1.12 * radius + 5.0 + 2.0 * loose)
-            if good.any():
-                break
-        else:
-            good = (depth > 0.8 * radius) & (right == want_right)
-        pick = int(np.flatnonzero(good)[0])
+    for radius, want_right in zip(radii, (True, None), strict=True):
+        side = on_right if want_right else apart
+        wrong = (
+            np.maximum(radius + 3.0 - depth, 0.0) * 4.0
+            + np.maximum(1.12 * radius + 2.0 - gap, 0.0) * 6.0
+            + np.maximum(gap - 1.12 * radius - 5.0, 0.0)
+            + np.where(side, 0.0, 1e3)
+        )
+        pick = int(wrong.argmin())
         centres.append(world[pick])
+        apart = np.linalg.norm(world - world[pick], axis=1) > radii.sum() + 22.0
     return np.array(centres), radii
 
 

@@ -4,7 +4,6 @@ Order is priority: fat first, then wall and bones, organs, what is inside them, 
 give each tissue its texture; the mean of a tissue stays what the table says.
 """
 
-# ruff: noqa: RUF005 - `array + [x, y, z]` is a shift in millimetres here, not a list joined to a list
 from __future__ import annotations
 
 import numpy as np
@@ -82,7 +81,7 @@ class Painter:
         front = (y < -45.0) & (np.abs(x) < border + 1.5)
         sheets = [np.where(front, np.maximum(rectus, inside), np.float32(30.0)).astype(np.float32)]
         plane = (
-            0.25 + 0.4 * np.clip(body.n30 + 0.5, 0.0, 1.6) - 0.9 * np.clip((y - 5.0) / 35.0, 0.0, 1.0)
+            0.25 + 0.4 * np.clip(body.n30 + 0.5, 0.0, 1.6) - 0.5 * np.clip((y - 5.0) / 35.0, 0.0, 1.0)
         )  # half the fat between two sheets, mm
         wander = 0.035 * body.n60
         for low, high in ((0.0, 0.28), (0.28, 0.58), (0.58, 1.0)):
@@ -98,6 +97,8 @@ class Painter:
         body, canvas = self.body, self.canvas
         streaks = np.clip(1.0 - np.abs(body.n14 + 0.4 * body.n30) / 0.16, 0.0, 1.0)
         meat = (hu("muscle") + 1.5 * self.mottle - 55.0 * streaks).astype(np.float32)
+        fascia = np.abs(body["erector"] - np.float32(0.6)) - np.float32(0.55)
+        canvas.paint(np.maximum(fascia, body["wall"]), hu("torso_fat"), VALUE["torso_fat"])
         canvas.paint(body["erector"], meat, VALUE["muscle"])
         for name in ("lumborum", "psoas"):
             canvas.paint(body[name], hu("muscle") + 1.5 * self.mottle, VALUE["muscle"])
@@ -223,6 +224,7 @@ class Painter:
             self.tissue("kidney_pelvis_" + side, "kidney_pelvis")
             self.tissue("adrenal_gland_" + side, "adrenal")
         clefts = np.clip(1.0 - np.abs(body.n8 - 0.5 * body.n14) / 0.16, 0.0, 1.0)
+        clefts -= clefts[body["pancreas"] < 0.0].mean()
         canvas.paint(
             body["pancreas"],
             (hu("pancreas") + self.mottle - 26.0 * clefts).astype(np.float32),
@@ -251,9 +253,14 @@ class Painter:
             deep = float(field.min())
             canvas.paint(field - np.float32(0.62 * deep) + 1.5 * body.n8, core - np.float32(9.0))
         liver = np.array([VALUE["liver"]], dtype=np.uint8)
+        fat = np.array([VALUE["torso_fat"]], dtype=np.uint8)
+        trunks = {"portal_vein": "portal_vein_and_splenic_vein", "hepatic_vein": "inferior_vena_cava"}
         for name, tree in trees.items():
             starts, ends, radii = tree.segments
             canvas.vessels(starts, ends, radii, radii, hu(name), VALUE[name], liver)
+            # A trunk that crosses the fat of the hilum belongs to the vessel it comes from.
+            big = radii > 3.0
+            canvas.vessels(starts[big], ends[big], radii[big], radii[big], hu(name), VALUE[trunks[name]], fat)
 
 
 def render(

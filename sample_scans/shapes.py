@@ -38,14 +38,14 @@ def carve(field: Field, other: Field, gap: float = 0.0, k: float = 0.0) -> Field
     return smooth_max(field, room, k) if k > 0.0 else np.maximum(field, room)
 
 
-def largest_piece(field: Field) -> Field:
-    """The field with every piece but the largest connected one (faces) pushed outside."""
+def largest_piece(field: Field, keep: float = 1.0) -> Field:
+    """The field with stray pieces (connected over faces) pushed outside: those smaller than `keep` of the largest."""
     pieces, count = ndimage.label(field < 0.0)
     if count < 2:
         return field
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    stray = (pieces > 0) & (pieces != sizes.argmax())
+    stray = (sizes < keep * sizes.max())[pieces] & (pieces > 0)
     return np.where(ndimage.binary_dilation(stray), np.maximum(field, np.float32(1.5)), field)
 
 

@@ -132,7 +132,6 @@ def _diaphragm(body: Body) -> None:
 
 def _back_muscles(body: Body) -> None:
     f = body.frame
-    x, y, z = body.coords
     zs = np.linspace(-25.0, 285.0, 24)
     ys = spine_y(zs)
     muscles = f.empty()

@@ -105,88 +105,109 @@ def _clear(a, b, radius, sdf, origin, step, wall, obstacles):  # type: ignore[no
     for s in range(1, many + 1):
         if _lookup(sdf, origin, step, a + (b - a) * (s / many)) > -(wall + radius):
             return False
-    for o in obstacles:
+    for o in obstacles:  # noqa: SIM110 - a generator does not compile
         if _gap(a, b, o[0:3], o[3:6]) < radius + o[6] + 0.9:
             return False
     return True
 
 
+# Where a fork may lie: shares of the segment's start, its end and the new terminal; on a first branch only along it.
+_FREE = np.array([
+    [0.45, 0.45, 0.10], [0.60, 0.20, 0.20], [0.20, 0.60, 0.20], [0.34, 0.33, 0.33], [0.75, 0.10, 0.15],
+    [0.15, 0.70, 0.15], [0.50, 0.25, 0.25], [0.25, 0.50, 0.25],
+])  # fmt: skip
+_ALONG = np.array([[1.0 - t, t, 0.0] for t in (0.15, 0.3, 0.45, 0.6, 0.75, 0.88)])
+
+
 @njit(cache=True)
-def _grow(draws, pos, parent, load, fixed, count, want, unit, sdf, origin, step, wall, obstacles):  # type: ignore[no-untyped-def]
+def _distances(p, pos, parent, count):  # type: ignore[no-untyped-def]
+    """Distance of a point from each segment, by the row of its lower node; 1e9 at roots."""
+    out = np.full(count, 1e9)
+    for i in range(count):
+        if parent[i] >= 0:
+            a = pos[parent[i]]
+            d = pos[i] - a
+            t = min(max(np.dot(p - a, d) / (np.dot(d, d) + 1e-12), 0.0), 1.0)
+            g = p - a - t * d
+            out[i] = np.sqrt(np.dot(g, g))
+    return out
+
+
+@njit(cache=True)
+def _length(a, b):  # type: ignore[no-untyped-def]
+    return np.sqrt(np.dot(b - a, b - a))
+
+
+@njit(cache=True)
+def _upstream(i, pos, parent, load):  # type: ignore[no-untyped-def]
+    """Volume (over pi unit_radius^2) that one more terminal adds to the segments above row i."""
+    more = 0.0
+    j = parent[i]
+    while parent[j] >= 0:
+        more += _length(pos[j], pos[parent[j]]) * ((load[j] + 1.0) ** (2.0 / 3.0) - load[j] ** (2.0 / 3.0))
+        j = parent[j]
+    return more
+
+
+@njit(cache=True)
+def _best_fork(p, near, pos, parent, load, fixed, unit, sdf, origin, step, wall, obstacles, free, along):  # type: ignore[no-untyped-def]
+    """The segment and the fork on it that join terminal p at the least added volume; row -1 when none may."""
+    best, best_i, best_b = 1e18, -1, p.copy()
+    order = np.argsort(near)
+    for q in range(min(14, len(near))):
+        i = order[q]
+        if near[i] > 1e8:
+            break
+        a, e = pos[parent[i]], pos[i]
+        whole = load[i] ** (2.0 / 3.0)
+        joined = (load[i] + 1.0) ** (2.0 / 3.0)
+        radius = unit * (load[i] + 1.0) ** (1.0 / 3.0)
+        base = _upstream(i, pos, parent, load) - _length(a, e) * whole
+        options = along if fixed[i] else free
+        for o in range(len(options)):
+            b = options[o, 0] * a + options[o, 1] * e + options[o, 2] * p
+            la, le, lp = _length(a, b), _length(b, e), _length(b, p)
+            if la < 1.2 * radius or le < 1.2 * radius or lp < 3.0:
+                continue
+            cost = base + la * joined + le * whole + lp
+            if cost >= best or not _clear(b, p, unit, sdf, origin, step, wall, obstacles):
+                continue
+            if not fixed[i]:
+                if not _clear(a, b, radius, sdf, origin, step, wall, obstacles):
+                    continue
+                if not _clear(b, e, radius, sdf, origin, step, wall, obstacles):
+                    continue
+            best, best_i, best_b = cost, i, b.copy()
+    return best_i, best_b
+
+
+@njit(cache=True)
+def _grow(  # type: ignore[no-untyped-def]
+    draws, pos, parent, load, fixed, count, want, unit, sdf, origin, step, wall, obstacles, free, along
+):
     """Add terminals from `draws` until `want` more are in; returns the number of nodes."""
     placed = 0
-    spread = 17.0
-    weights = np.array(
-        [
-            [0.45, 0.45, 0.10], [0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.34, 0.33, 0.33], [0.75, 0.1, 0.15],
-            [0.15, 0.7, 0.15], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25],
-        ]
-    )  # fmt: skip
-    along = np.array([0.15, 0.3, 0.45, 0.6, 0.75, 0.88])
+    spread = 17.0  # least distance of a new terminal from the tree, mm; shrinks as the tissue fills
     for n in range(len(draws)):
         if placed == want:
             break
         p = draws[n]
         spread *= 0.9985
-        near = np.full(count, 1e9)
-        for i in range(count):
-            if parent[i] >= 0:
-                a = pos[parent[i]]
-                d = pos[i] - a
-                t = min(max(np.dot(p - a, d) / (np.dot(d, d) + 1e-12), 0.0), 1.0)
-                g = p - a - t * d
-                near[i] = np.sqrt(np.dot(g, g))
+        near = _distances(p, pos, parent, count)
         if near.min() < max(spread, 5.0):
             continue
-        order = np.argsort(near)
-        best = 1e18
-        best_i = -1
-        best_b = p.copy()
-        for q in range(min(14, count)):
-            i = order[q]
-            if near[i] > 1e8:
-                break
-            a = pos[parent[i]]
-            e = pos[i]
-            upstream = 0.0
-            j = parent[i]
-            while parent[j] >= 0:
-                g = pos[j] - pos[parent[j]]
-                upstream += np.sqrt(np.dot(g, g)) * ((load[j] + 1.0) ** (2.0 / 3.0) - load[j] ** (2.0 / 3.0))
-                j = parent[j]
-            was = np.sqrt(np.dot(e - a, e - a)) * load[i] ** (2.0 / 3.0)
-            options = len(along) if fixed[i] else len(weights)
-            for o in range(options):
-                if fixed[i]:
-                    b = a + (e - a) * along[o]
-                else:
-                    b = weights[o, 0] * a + weights[o, 1] * e + weights[o, 2] * p
-                la = np.sqrt(np.dot(b - a, b - a))
-                le = np.sqrt(np.dot(e - b, e - b))
-                lp = np.sqrt(np.dot(p - b, p - b))
-                radius = unit * (load[i] + 1.0) ** (1.0 / 3.0)
-                if la < 1.2 * radius or le < 1.2 * radius or lp < 3.0:
-                    continue
-                cost = la * (load[i] + 1.0) ** (2.0 / 3.0) + le * load[i] ** (2.0 / 3.0) + lp - was + upstream
-                if cost >= best or not _clear(b, p, unit, sdf, origin, step, wall, obstacles):
-                    continue
-                if not fixed[i] and not (
-                    _clear(a, b, radius, sdf, origin, step, wall, obstacles)
-                    and _clear(b, e, radius, sdf, origin, step, wall, obstacles)
-                ):
-                    continue
-                best = cost
-                best_i = i
-                best_b = b.copy()
-        if best_i < 0:
+        i, b = _best_fork(
+            p, near, pos, parent, load, fixed, unit, sdf, origin, step, wall, obstacles, free, along
+        )
+        if i < 0:
             continue
         # The fork takes the old segment's upper part, the old node hangs below it.
         fork = count
-        pos[fork] = best_b
-        parent[fork] = parent[best_i]
-        load[fork] = load[best_i]
-        fixed[fork] = fixed[best_i]
-        parent[best_i] = fork
+        pos[fork] = b
+        parent[fork] = parent[i]
+        load[fork] = load[i]
+        fixed[fork] = fixed[i]
+        parent[i] = fork
         pos[count + 1] = p
         parent[count + 1] = fork
         load[count + 1] = 1.0
@@ -246,12 +267,29 @@ def grow_tree(
             row = int(parent[row])
     fixed = np.zeros(room, dtype=np.bool_)
     fixed[:first] = True
-    low, high = skeleton.min(axis=0) - [120.0, 90.0, 140.0], skeleton.max(axis=0) + [120.0, 110.0, 60.0]
+    low, high = (
+        skeleton.min(axis=0) - np.array([120.0, 90.0, 140.0]),
+        skeleton.max(axis=0) + np.array([120.0, 110.0, 60.0]),
+    )
     draws = rng.uniform(low, high, (400 * terminals, 3))
     depth = ndimage.map_coordinates(sdf, ((draws - origin) / step).T[::-1], order=1, mode="nearest")
     draws = np.ascontiguousarray(draws[depth < -3.0])
     count = _grow(
-        draws, pos, parent, load, fixed, first, terminals, unit_radius, sdf, origin, step, 1.8, obstacles
+        draws,
+        pos,
+        parent,
+        load,
+        fixed,
+        first,
+        terminals,
+        unit_radius,
+        sdf,
+        origin,
+        step,
+        1.8,
+        obstacles,
+        _FREE,
+        _ALONG,
     )
     radius = unit_radius * np.cbrt(load[:count])
     ordered = _sort(pos[:count], radius, parent[:count])

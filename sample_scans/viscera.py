@@ -23,7 +23,7 @@ def build_kidneys(body: Body) -> None:
         length = rng.uniform(51.0, 57.0) + (1.5 if side > 0 else 0.0)
         centre = np.array([side * 66.0, 24.0, 103.0 if side < 0 else 117.0]) + rng.uniform(-3.0, 3.0, 3)
         # The upper poles lean backwards and towards the spine; the hilum looks inwards and forwards.
-        lean = Rotation.from_euler("zyx", [side * 28.0, side * 11.0, 9.0], degrees=True).as_matrix().T
+        lean = Rotation.from_euler("zyx", [side * 28.0, side * 11.0, 17.0], degrees=True).as_matrix().T
         shell = f.ellipsoid(centre, [26.0, 30.5, length], lean)
         inward = -side * lean[0]
         hollow = f.ellipsoid(centre + 29.0 * inward, [13.0, 8.0, 16.0], lean)

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from solver import actions
+    import solver.actions as actions
     from solver.body import Body
     from solver.equilibrium import Equilibrium
     from solver.errors import SolverError

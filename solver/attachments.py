@@ -5,8 +5,9 @@ k_n/2 (u·n)² + k_t/2 |u − (u·n) n|² per reference area, u being the displa
 and n the outward normal there. Patches are found from the shape of the organ in the patient's frame (LPS),
 never picked by hand: the liver hangs from the diaphragm and the vena cava by the coronary ligament around
 its bare area, whose lateral ends are the triangular ligaments; the falciform ligament runs over its dome to
-the anterior wall; its pedicle enters at the porta; everything else lies in fat (Gray's Anatomy, 42nd ed.,
-ch. 67).
+the anterior wall; its pedicle enters at the porta; the rest of its dome lies against the diaphragm, pressed there
+by the abdomen, without which so soft a body could not carry its own weight; everything else lies in fat
+(Gray's Anatomy, 42nd ed., ch. 67).
 """
 
 from __future__ import annotations
@@ -31,6 +32,13 @@ _BARE_AREA = (
     1.47,
     0.49,
     "8 mm of diaphragm, µ = 3.91 kPa as relaxed muscle (Chakouch 2015, PLoS One 10:e0138873)",
+)
+# Serous surfaces slide on each other, so that the diaphragm holds what it lies against in the normal direction only.
+_DIAPHRAGM = (
+    1.47,
+    0.0,
+    "8 mm of diaphragm as above, apposed by the pressure of the abdomen (Gray 1918, Anatomy of the Human Body, "
+    "p. 1193)",
 )
 _VENA_CAVA = (
     6.2,
@@ -213,6 +221,7 @@ def _of_liver(surface: _Surface) -> list[_Patch]:
             *_LIGAMENT,
         ),
         _Patch("hepatoduodenal ligament", porta, *_LIGAMENT),
+        _Patch("diaphragm", liver & (up > 0.3), *_DIAPHRAGM),
     ]
 
 

@@ -105,7 +105,7 @@ class Interactive:
         self._u = body.scanned_displacement.copy()
         empty = Factor(averaged.pattern, averaged.node, averaged.points, averaged.negative)
         progress("factoring the stiffness", 0.5)
-        self._factor = empty.refilled(averaged.tangent(self._u))
+        self._factor = _definite(empty, averaged.tangent(self._u), averaged.pattern.indptr[: self._u.size])
         self._factored_at = self._u.copy()
         self._patches: dict[str, Patch] = {}
         self._load: Array | None = None
@@ -435,14 +435,7 @@ class Interactive:
         held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
         diagonal = self._averaged.pattern.indptr[: u.size]
         values[diagonal[(3 * held[:, None] + np.arange(3)).ravel()]] *= HELD_STIFFNESS
-        for shift in STABILISING_SHIFTS:
-            values[diagonal] *= 1.0 + shift
-            try:
-                factor = self._factor.refilled(values)
-                break
-            except SolverError:
-                if shift == STABILISING_SHIFTS[-1]:
-                    raise
+        factor = _definite(self._factor, values, diagonal)
         return factor, Response(factor, self._averaged.vertices, patches), u
 
     def _refactor(self) -> bool:
@@ -564,6 +557,19 @@ def reference_error(live: Interactive) -> tuple[float, float]:
     found = Equilibrium(body, element="P1-averaged").solve(prescribed=(held, u[held]), start=start)
     error = np.linalg.norm(found.displacement - u, axis=1)
     return float(error.mean()), float(error.max())
+
+
+def _definite(factor: Factor, values: Array, diagonal: Ints) -> Factor:
+    """Factor of a tangent, its displacements' diagonal raised as little as makes it definite."""
+    for shift in STABILISING_SHIFTS[:-1]:
+        raised = values.copy()
+        raised[diagonal] *= 1.0 + shift
+        try:
+            return factor.refilled(raised)
+        except SolverError:
+            continue
+    values[diagonal] *= 1.0 + STABILISING_SHIFTS[-1]
+    return factor.refilled(values)
 
 
 def _same(first: dict[str, Ints], second: dict[str, Ints]) -> bool:

@@ -81,7 +81,9 @@ def metrics(
     stages_s : mapping of str to float
         Wall time of each stage of the replay, s.
     """
-    structures = {entry["name"]: {k: v for k, v in entry.items() if k != "name"} for entry in case.facts["structures"]}
+    structures = {
+        entry["name"]: {k: v for k, v in entry.items() if k != "name"} for entry in case.facts["structures"]
+    }
     return {
         "title": rehearsal.title,
         "case": case.title,

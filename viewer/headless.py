@@ -17,7 +17,6 @@ from solver.actions import Act, Grasp
 from solver.body import Body
 from solver.frame import Frame
 from solver.interactive import Interactive, Snapshot
-from solver.unloaded import unload
 from twin.case import Case
 from twin.errors import TwinError
 from twin.folder import folder_or_nothing
@@ -84,9 +83,9 @@ def replay_case(
         raise TwinError("The rehearsal has no actions; add a grasp and a pull to its script.")
     _check_out(out)
     stages = Stages(progress)
-    with stages.stage("body", "Hanging the organ by its ligaments") as inner:
-        body = unload(Body(case.organ), progress=inner)
-    with stages.stage("interactive", "Preparing the live solver") as inner:
+    with stages.stage("body", "Hanging the organ by its ligaments"):
+        body = Body(case.organ)
+    with stages.stage("interactive", "Bringing it to rest under gravity") as inner:
         recording = Recording(Interactive(body, progress=inner))
     with stages.stage("replay", "Rehearsing") as inner:
         outcome = rehearsal.replay(recording.live, on_frame=recording, progress=inner)
@@ -101,7 +100,9 @@ def replay_case(
         rehearsal.write(folder / "rehearsal.json")
         text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         (folder / "metrics.json").write_text(text, encoding="utf-8")
-        slices = report.Picture(folder / "slices.png", "The scan at the organ's middle, as scanned and as pulled")
+        slices = report.Picture(
+            folder / "slices.png", "The scan where the tissue moves most, as scanned and as pulled"
+        )
         course = _course(rehearsal, outcome)
         report.write_report(folder / "report.html", case, found, pictures, course, slices=slices)
     return found
@@ -130,7 +131,9 @@ def _draw(
                 name = stills.get(number)
                 if name in ("peak", "after"):
                     studio.still(folder / f"{name}.png")
-                    pictures.append(report.Picture(folder / f"{name}.png", words[name], leading=name == "peak"))
+                    pictures.append(
+                        report.Picture(folder / f"{name}.png", words[name], leading=name == "peak")
+                    )
                 if reel is not None:
                     reel.add(studio.frame())
                 progress("drawing", (number + 1) / len(recording.frames))
