@@ -117,7 +117,7 @@ def test_a_label_map_on_another_grid(tmp_path: Path) -> None:
 
 def test_a_truncated_file(tmp_path: Path) -> None:
     scan, labels = ball(tmp_path)
-    scan.write_bytes(scan.read_bytes()[:2000])
+    scan.write_bytes(scan.read_bytes()[:700])
     refused(organtwin("build", scan, "--labels", labels, "-o", tmp_path / "case"), "ct.nii.gz")
     nothing_left(tmp_path, "ct.nii.gz", "labels.nrrd")
 
@@ -151,13 +151,13 @@ def test_an_unknown_problem_or_benchmark(command: str) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """On a real file system of 300 kB, in a namespace of our own."""
+    """On a real file system of 60 kB, in a namespace of our own."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:
         pytest.skip("this machine allows no mount namespaces, so no small disk can be made")
     scan, labels = ball(tmp_path)
     disk = tmp_path / "disk"
     disk.mkdir()
-    script = 'mount -t tmpfs -o size=300k tmpfs "$1" && shift && "$@"; rc=$?; ls -A "$0"; exit $rc'
+    script = 'mount -t tmpfs -o size=60k tmpfs "$1" && shift && "$@"; rc=$?; ls -A "$0"; exit $rc'
     call = [*COMMAND, "build", str(scan), "--labels", str(labels), "-o", str(disk / "case")]
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script, str(disk), str(disk), *call], capture_output=True, text=True
