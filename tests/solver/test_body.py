@@ -138,6 +138,7 @@ def test_a_liver_hangs_by_its_ligaments():
         "left triangular ligament",
         "falciform ligament",
         "hepatoduodenal ligament",
+        "diaphragm",
     }
     centre = {name: organ.points[a.facets].mean(axis=(0, 1)) for name, a in found.items()}
     # LPS: right is low x, front is low y, head is high z.
