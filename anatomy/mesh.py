@@ -178,8 +178,8 @@ class OrganMesh:
             writer.SetCompressorTypeToZLib()
             if not writer.Write() or writer.GetErrorCode():
                 raise AnatomyError(
-                    f"The mesh could not be written to '{path}'; check that the disk has room and "
-                    "the folder is yours."
+                    f"The mesh could not be written to '{path}': the disk is full, or the folder is not yours; "
+                    "free some space or choose another place."
                 )
 
     @staticmethod

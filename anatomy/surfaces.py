@@ -71,7 +71,9 @@ class Surface:
             writer.EncodeAppendedDataOff()
             writer.SetCompressorTypeToZLib()
             if not writer.Write() or writer.GetErrorCode():
-                raise AnatomyError(f"The surface could not be written to {path}; has the disk room for it?")
+                raise AnatomyError(
+                    f"The surface could not be written to {path}: the disk is full, or the folder is not yours."
+                )
 
     @classmethod
     def read(cls, path: str | Path) -> Surface:
