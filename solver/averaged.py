@@ -72,15 +72,18 @@ class Averaged:
         self._measure(body.reference_points)
         self._number()
 
-    def reshaped(self, points: Array) -> Averaged:
-        """The same discretisation of the same body on another stress-free shape.
+    def reshaped(self, points: Array, body: Body | None = None) -> Averaged:
+        """The same discretisation on another stress-free shape.
 
         Parameters
         ----------
         points : ndarray, shape (n, 3), float64
             Stress-free vertex positions, mm.
+        body : Body, optional
+            The body on that shape, where there is one already.
         """
         other = copy.copy(self)
+        other.body = self.body if body is None else body
         other._measure(points)
         return other
 
@@ -249,18 +252,25 @@ class Averaged:
             [(3 * self.tets[:, :, None] + np.arange(3)).reshape(-1, 12), n + self.average], axis=1
         )
         upper = np.array([(i, j) for i in range(12) for j in range(i, 16)])
-        row, column = unknown[:, upper[:, 0]], unknown[:, upper[:, 1]]
-        keys = np.minimum(row, column) * (n + q) + np.maximum(row, column)
+        row, column = unknown[:, upper[:, 0]].ravel(), unknown[:, upper[:, 1]].ravel()
+        low, high = np.minimum(row, column), np.maximum(row, column)
         held = sparse.triu(self._supports).tocoo()
-        held_keys = held.row.astype(np.int64) * (n + q) + held.col
-        diagonal = np.arange(n, n + q) * (n + q + 1)
-        listed = np.unique(np.concatenate([keys.ravel(), held_keys, diagonal]))
-        self._cell_entry = np.searchsorted(listed, keys).astype(np.int32)
-        self._diagonal_entry = np.searchsorted(listed, diagonal)
-        self._keys = listed
-        indptr = np.searchsorted(listed, np.arange(n + q + 1) * (n + q))
-        ones = np.ones(len(listed), dtype=np.int8)
-        self.pattern = sparse.csr_array((ones, listed % (n + q), indptr), shape=(n + q, n + q))
+        diagonal = np.arange(n, n + q)
+        rows = np.concatenate([low, held.row, diagonal])
+        columns = np.concatenate([high, held.col, diagonal])
+        # Through CSR, which merges duplicates in linear time; sorting the entries takes ten times as long.
+        pattern = sparse.coo_array(
+            (np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(n + q, n + q)
+        ).tocsr()
+        pattern.sort_indices()
+        self.pattern = pattern
+        self._keys = np.repeat(np.arange(n + q), np.diff(pattern.indptr)) * (n + q) + pattern.indices
+        self._cell_entry = self._entries(low, high).astype(np.int32).reshape(len(self.tets), -1)
+        self._diagonal_entry = self._entries(diagonal, diagonal)
+
+    def _entries(self, row: Ints, column: Ints) -> Ints:
+        """Where entries of the upper triangle are in the pattern's data."""
+        return np.searchsorted(self._keys, row.astype(np.int64) * self.pattern.shape[0] + column)
 
     def tangent(self, displacement: Array) -> Array:
         """Values of the tangent at a displacement, in the order of `pattern`.
@@ -286,8 +296,7 @@ class Averaged:
                 work.F, self.inverse, self.average, work.pressure, self.tets, self._cell_entry, values,
             )  # fmt: skip
         held = sparse.triu(self._supports).tocoo()
-        size = self.pattern.shape[0]
-        np.add.at(values, np.searchsorted(self._keys, held.row.astype(np.int64) * size + held.col), held.data)
+        np.add.at(values, self._entries(held.row, held.col), held.data)
         values[self._diagonal_entry] -= self._average_volume / self._average_stiffness
         return values
 

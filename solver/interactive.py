@@ -28,9 +28,10 @@ from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor
 from solver.frame import Frame, Progressing
+from solver.mobility import check_answer, check_extent
 from solver.patch import Patch, find_patch
 from solver.response import Response
-from solver.resting import at_rest
+from solver.resting import rest_points
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -50,10 +51,6 @@ ARMIJO = 1e-4
 HELD_STIFFNESS = 10.0
 # Away from equilibrium the tangent need not be definite; its diagonal is raised by these shares until it is.
 STABILISING_SHIFTS = (0.0, 0.02, 0.1, 0.5)
-# An organ's extent in mm; outside, the coordinates are metres, voxels or a whole body.
-SMALLEST_EXTENT_MM, LARGEST_EXTENT_MM = 5.0, 1000.0
-# A newton on one vertex must move it this far, or no hand could.
-SMALLEST_ANSWER_MM_PER_N = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,17 +91,21 @@ class Interactive:
     """
 
     def __init__(self, body: Body, resting: bool = True, progress: Progress = silent) -> None:
-        _check_extent(body)
+        check_extent(body)
         body.check_supported()
         progress("compiling the tissue's law", 0.0)
-        if resting and not np.any(body.scanned_displacement):
-            body = at_rest(body, progress=lambda stage, fraction: progress(stage, 0.3 * fraction))
-        self.body = body
-        self._averaged = averaged = Averaged(body)
-        progress("ordering the unknowns", 0.3)
-        self._u = body.scanned_displacement.copy()
+        averaged = Averaged(body)
+        progress("ordering the unknowns", 0.2)
         empty = Factor(averaged.pattern, averaged.node, averaged.points, averaged.negative)
-        progress("factoring the stiffness", 0.5)
+        if resting and np.any(body.gravity_mm_s2) and not np.any(body.scanned_displacement):
+            points = rest_points(
+                averaged, empty, progress=lambda stage, share: progress(stage, 0.3 + 0.3 * share)
+            )
+            body = body.on_reference(points)
+            averaged = averaged.reshaped(points, body)
+        self.body, self._averaged = body, averaged
+        self._u = body.scanned_displacement.copy()
+        progress("factoring the stiffness", 0.6)
         self._factor = _definite(empty, averaged.tangent(self._u), averaged.pattern.indptr[: self._u.size])
         self._factored_at = self._u.copy()
         self._patches: dict[str, Patch] = {}
@@ -116,8 +117,8 @@ class Interactive:
         self._cost_s = 0.0
         self._response = Response(self._factor, averaged.vertices, {})
         self._take_hold()
-        _check_answer(body, self._response)
-        progress("coming to rest", 0.7)
+        check_answer(body, self._response)
+        progress("coming to rest", 0.8)
         self.settle(IDLE_MM)
         self._rest = self.snapshot()
         progress("ready", 1.0)
@@ -589,28 +590,3 @@ def _vector(values: ArrayLike, what: str) -> Array:
     if vector.shape != (3,) or not np.isfinite(vector).all():
         raise SolverError(f"{what} is {values!r}; give three finite numbers in mm.")
     return vector
-
-
-def _check_extent(body: Body) -> None:
-    extent = float(np.ptp(body.organ.points, axis=0).max())
-    if not SMALLEST_EXTENT_MM <= extent <= LARGEST_EXTENT_MM:
-        raise SolverError(
-            f"The organ is {extent:.3g} mm across, which no organ is; its points must be millimetres "
-            f"({SMALLEST_EXTENT_MM:g} to {LARGEST_EXTENT_MM:g} mm): scale the mesh."
-        )
-
-
-def _check_answer(body: Body, response: Response) -> None:
-    """Refuse a body whose surface no hand could move."""
-    surface = np.unique(body.organ.exterior)
-    sample = surface[np.linspace(0, len(surface) - 1, 12).astype(np.int64)]
-    answers = []
-    for vertex in sample:
-        force = np.zeros_like(body.organ.points)
-        force[vertex] = 1000.0 / np.sqrt(3.0)
-        answers.append(float(np.linalg.norm(response.to_force(force)[vertex])))
-    if max(answers) < SMALLEST_ANSWER_MM_PER_N:
-        raise SolverError(
-            f"The organ cannot move: a newton on its surface moves it {max(answers):.1e} mm at most; check the "
-            "tissues' constants (kPa) and that attachments do not cover the whole surface."
-        )

@@ -22,14 +22,13 @@ from solver.factor import Factor
 Array = NDArray[np.float64]
 
 MEMORY = 6
-# The tangent is factored anew when an iteration leaves more than this share of the misfit.
-POOR_CONTRACTION = 0.5
+# The tangent is factored anew when this many iterations together leave more than this share of the misfit.
+# Each is not asked for more: Anderson's mixing needs some of them to learn, and forgets when the tangent changes.
+PATIENCE, POOR_CONTRACTION = 6, 0.1
 SMALLEST_JACOBIAN = 0.3
 
 
-def at_rest(
-    body: Body, tolerance_mm: float = 1e-3, iterations: int = 120, progress: Progress = silent
-) -> Body:
+def at_rest(body: Body, tolerance_mm: float = 1e-3, progress: Progress = silent) -> Body:
     """The same body on the stress-free shape that makes it rest in the scanned one.
 
     Parameters
@@ -38,8 +37,6 @@ def at_rest(
         Its organ is the shape under gravity; its stress-free shape is the first guess.
     tolerance_mm : float
         Largest correction of any vertex at the end.
-    iterations : int
-        At most.
     progress : Progress
 
     Returns
@@ -55,26 +52,60 @@ def at_rest(
     if not np.any(body.gravity_mm_s2):
         return body
     body.check_supported()
-    scanned, points = body.organ.points, body.reference_points
     shape = Averaged(body)
     factor = Factor(shape.pattern, shape.node, shape.points, shape.negative)
+    return body.on_reference(rest_points(shape, factor, tolerance_mm, progress=progress))
+
+
+def rest_points(
+    shape: Averaged,
+    factor: Factor,
+    tolerance_mm: float = 1e-3,
+    iterations: int = 120,
+    progress: Progress = silent,
+) -> Array:
+    """Stress-free vertex positions under which a discretised body rests in the scanned shape.
+
+    Parameters
+    ----------
+    shape : Averaged
+        On the first guess.
+    factor : Factor
+        Of its pattern; its values do not matter.
+    tolerance_mm : float
+        Largest correction of any vertex at the end.
+    iterations : int
+        At most.
+    progress : Progress
+
+    Returns
+    -------
+    ndarray, shape (n, 3), float64
+        mm, LPS.
+
+    Raises
+    ------
+    SolverError
+        If none is found.
+    """
+    scanned, points = shape.body.organ.points, shape.points
     factor = factor.refilled(shape.tangent(scanned - points))
-    misfit = _misfit(shape, scanned, factor)
-    if misfit is None:
-        raise SolverError("The body's first stress-free shape is folded; start from the scanned shape.")
+    misfit = _settled(_misfit(shape, scanned, factor))
     tried: list[tuple[Array, Array]] = []
-    first = distance = _largest(misfit)
-    for _ in range(iterations):
+    first = distance = mark = _largest(misfit)
+    for count in range(1, iterations + 1):
         if distance < tolerance_mm:
-            return body.on_reference(points)
+            return points
         tried = [*tried, (points, misfit)][-MEMORY:]
         found = _advance(shape, scanned, factor, tried)
-        if found is None or _largest(found[2]) > POOR_CONTRACTION * distance:
-            factor, tried = _renewed(factor, shape, scanned - points), []
         if found is not None:
             shape, points, misfit = found
-        else:
+        slow = count % PATIENCE == 0 and _largest(misfit) > POOR_CONTRACTION * mark
+        if found is None or slow:
+            factor, tried = _renewed(factor, shape, scanned - points), []
             misfit = _settled(_misfit(shape, scanned, factor))
+        if count % PATIENCE == 0:
+            mark = _largest(misfit)
         distance = _largest(misfit)
         progress("stress-free shape", min(0.99, np.log(first / distance) / np.log(first / tolerance_mm)))
     raise SolverError(
