@@ -254,7 +254,20 @@ def grow_tree(
     """
     sdf, origin, step = organ
     first = len(skeleton)
-    room = first + 2 * terminals
+    pos, parent, load = _start(skeleton, parents, first + 2 * terminals)
+    fixed = np.arange(len(pos)) < first
+    draws = _draw_terminals(skeleton, organ, 400 * terminals, rng)
+    count = _grow(
+        draws, pos, parent, load, fixed, first, terminals, unit_radius, sdf, origin, step, 1.8, obstacles, _FREE, _ALONG
+    )  # fmt: skip
+    radius = unit_radius * np.cbrt(load[:count])
+    ordered = _sort(pos[:count], radius, parent[:count])
+    return _bend(ordered[0], ordered[1], ordered[2], rng)
+
+
+def _start(skeleton, parents, room):  # type: ignore[no-untyped-def]
+    """Room for all nodes, filled with the first branches; the load of a segment is the terminals below it."""
+    first = len(skeleton)
     pos = np.zeros((room, 3))
     pos[:first] = skeleton
     parent = np.full(room, -1, dtype=np.int64)
@@ -265,35 +278,17 @@ def grow_tree(
         while row >= 0:
             load[row] += 1.0
             row = int(parent[row])
-    fixed = np.zeros(room, dtype=np.bool_)
-    fixed[:first] = True
-    low, high = (
-        skeleton.min(axis=0) - np.array([120.0, 90.0, 140.0]),
-        skeleton.max(axis=0) + np.array([120.0, 110.0, 60.0]),
-    )
-    draws = rng.uniform(low, high, (400 * terminals, 3))
+    return pos, parent, load
+
+
+def _draw_terminals(skeleton, organ, count, rng):  # type: ignore[no-untyped-def]
+    """Random points deeper than 3 mm in the organ, in a box around the first branches; the same on every grid."""
+    sdf, origin, step = organ
+    low = skeleton.min(axis=0) - np.array([120.0, 90.0, 140.0])
+    high = skeleton.max(axis=0) + np.array([120.0, 110.0, 60.0])
+    draws = rng.uniform(low, high, (count, 3))
     depth = ndimage.map_coordinates(sdf, ((draws - origin) / step).T[::-1], order=1, mode="nearest")
-    draws = np.ascontiguousarray(draws[depth < -3.0])
-    count = _grow(
-        draws,
-        pos,
-        parent,
-        load,
-        fixed,
-        first,
-        terminals,
-        unit_radius,
-        sdf,
-        origin,
-        step,
-        1.8,
-        obstacles,
-        _FREE,
-        _ALONG,
-    )
-    radius = unit_radius * np.cbrt(load[:count])
-    ordered = _sort(pos[:count], radius, parent[:count])
-    return _bend(ordered[0], ordered[1], ordered[2], rng)
+    return np.ascontiguousarray(draws[depth < -3.0])
 
 
 def _sort(pos, radius, parent):  # type: ignore[no-untyped-def]
