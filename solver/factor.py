@@ -32,6 +32,8 @@ from solver.errors import SolverError
 LEAF_NODES = 12  # measured: smaller leaves cost more calls, larger ones more fill
 # A pivot below this share of what stood on the diagonal before is lost to rounding in single precision.
 SMALLEST_PIVOT = 1e-5
+# Away from equilibrium the tangent need not be definite; its diagonal is raised by these shares until it is.
+STABILISING_SHIFTS = (0.0, 0.02, 0.1, 0.5)
 Ints = NDArray[np.int64]
 
 
@@ -266,6 +268,34 @@ class Factor:
         result = np.empty(work.shape)
         result[:, fronts.order] = work
         return result.reshape(right.shape)
+
+
+def definite_factor(factor: Factor, values: NDArray[np.float64], diagonal: Ints) -> Factor:
+    """Factor of a tangent whose diagonal is raised as little as makes it definite.
+
+    Parameters
+    ----------
+    factor : Factor
+        Of the same pattern.
+    values : ndarray, shape (pattern.nnz,), float64
+    diagonal : ndarray of int64
+        Entries that may be raised: the diagonal of the displacements.
+
+    Raises
+    ------
+    SolverError
+        If the largest of `STABILISING_SHIFTS` does not do.
+    """
+    for shift in STABILISING_SHIFTS[:-1]:
+        raised = values.copy()
+        raised[diagonal] *= 1.0 + shift
+        try:
+            return factor.refilled(raised)
+        except SolverError:
+            continue
+    raised = values.copy()
+    raised[diagonal] *= 1.0 + STABILISING_SHIFTS[-1]
+    return factor.refilled(raised)
 
 
 @cache

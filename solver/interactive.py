@@ -26,7 +26,7 @@ from solver.averaged import Averaged
 from solver.body import Body
 from solver.curvature import Curvature
 from solver.errors import SolverError
-from solver.factor import Factor
+from solver.factor import Factor, definite_factor
 from solver.frame import Frame, Progressing
 from solver.mobility import check_answer, check_extent
 from solver.patch import Patch, find_patch
@@ -45,12 +45,14 @@ IDLE_MM = 0.2 * CONVERGED_MM
 # A tool's patch is carried at most this far between two iterations, so that the tangent still describes the way.
 ADVANCE_MM = 5.0
 LONGEST_STEP_MM = 10.0
+# Farther than this from the converged state, on the mean, a frame takes one iteration even beyond its time.
+OVERRUN_MM = 0.03
 # An iteration that leaves more than this share of the distance pays badly; after two of them the tangent is old.
 POOR_CONTRACTION = 0.4
+# Where a frame has no time for an iteration, nothing shows the tangent's age; it is then renewed this often.
+RENEW_FRAMES = 20
 ARMIJO = 1e-4
 HELD_STIFFNESS = 10.0
-# Away from equilibrium the tangent need not be definite; its diagonal is raised by these shares until it is.
-STABILISING_SHIFTS = (0.0, 0.02, 0.1, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +108,9 @@ class Interactive:
         self.body, self._averaged = body, averaged
         self._u = body.scanned_displacement.copy()
         progress("factoring the stiffness", 0.6)
-        self._factor = _definite(empty, averaged.tangent(self._u), averaged.pattern.indptr[: self._u.size])
+        self._factor = definite_factor(
+            empty, averaged.tangent(self._u), averaged.pattern.indptr[: self._u.size]
+        )
         self._factored_at = self._u.copy()
         self._patches: dict[str, Patch] = {}
         self._load: Array | None = None
@@ -114,7 +118,7 @@ class Interactive:
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
         self.time_s = 0.0
-        self._cost_s = 0.0
+        self._cost_s, self._frames = 0.0, 0
         self._response = Response(self._factor, averaged.vertices, {})
         self._take_hold()
         check_answer(body, self._response)
@@ -269,18 +273,22 @@ class Interactive:
         done = 0
         while True:
             followed = self._follow()
-            if self._distance()[0] < IDLE_MM and not self._lag():
+            largest, mean = self._distance()
+            if followed and not done:
+                self._learn_cost(time.perf_counter() - started)
+            if largest < IDLE_MM and not self._lag():
                 break
             if self._stuck or (iterations is not None and done >= iterations):
                 break
             left = np.inf if budget_s is None else budget_s - (time.perf_counter() - started)
-            if left < self._cost_s and (done or followed):
+            if left < self._cost_s and (done or (followed and mean < OVERRUN_MM)):
                 break
             self._iterate()
             done += 1
             if self._slow >= 2:
                 self._renew(beside=budget_s is not None)
-        if budget_s is not None and self._distance()[0] > 3 * CONVERGED_MM:
+        self._frames += 1
+        if budget_s is not None and self._frames >= RENEW_FRAMES and self._distance()[0] > 3 * CONVERGED_MM:
             self._renew(beside=True)
         return self._frame(done, time.perf_counter() - started)
 
@@ -402,8 +410,11 @@ class Interactive:
         self._curvature.learn(share * step, self._free_gradient - before)
         poor = self._distance()[0] > max(POOR_CONTRACTION * length, CONVERGED_MM)
         self._slow = self._slow + 1 if poor else 0
-        spent = time.perf_counter() - started
-        self._cost_s = spent if self._cost_s == 0 else 0.8 * self._cost_s + 0.2 * spent
+        self._learn_cost(time.perf_counter() - started)
+
+    def _learn_cost(self, spent_s: float) -> None:
+        """Running mean of what an iteration takes; to follow a tool costs the same, one assembly and one solve."""
+        self._cost_s = spent_s if self._cost_s == 0 else 0.7 * self._cost_s + 0.3 * spent_s
 
     def _give_way(self) -> None:
         """No step along the direction helps: forget what was learnt, then factor anew, then say so."""
@@ -419,7 +430,7 @@ class Interactive:
 
     def _renew(self, beside: bool) -> None:
         """Factor the tangent at the present state, in another thread or at once."""
-        self._slow = 0
+        self._slow = self._frames = 0
         if np.abs(self._u - self._factored_at).max() < CONVERGED_MM:
             return
         if not beside:
@@ -436,7 +447,7 @@ class Interactive:
         held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
         diagonal = self._averaged.pattern.indptr[: u.size]
         values[diagonal[(3 * held[:, None] + np.arange(3)).ravel()]] *= HELD_STIFFNESS
-        factor = _definite(self._factor, values, diagonal)
+        factor = definite_factor(self._factor, values, diagonal)
         return factor, Response(factor, self._averaged.vertices, patches), u
 
     def _refactor(self) -> bool:
@@ -463,7 +474,7 @@ class Interactive:
         if not _same(response.patches, self._holding()):
             response = Response(factor, self._averaged.vertices, self._holding())
         self._response = response
-        self._direction = None
+        self._direction, self._frames = None, 0
 
     # ------------------------------------------------------------------ states
 
@@ -558,19 +569,6 @@ def reference_error(live: Interactive) -> tuple[float, float]:
     found = Equilibrium(body, element="P1-averaged").solve(prescribed=(held, u[held]), start=start)
     error = np.linalg.norm(found.displacement - u, axis=1)
     return float(error.mean()), float(error.max())
-
-
-def _definite(factor: Factor, values: Array, diagonal: Ints) -> Factor:
-    """Factor of a tangent, its displacements' diagonal raised as little as makes it definite."""
-    for shift in STABILISING_SHIFTS[:-1]:
-        raised = values.copy()
-        raised[diagonal] *= 1.0 + shift
-        try:
-            return factor.refilled(raised)
-        except SolverError:
-            continue
-    values[diagonal] *= 1.0 + STABILISING_SHIFTS[-1]
-    return factor.refilled(values)
 
 
 def _same(first: dict[str, Ints], second: dict[str, Ints]) -> bool:
