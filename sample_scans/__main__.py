@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -52,10 +53,18 @@ def _write(chosen: argparse.Namespace) -> None:
             print(f"\r{stage}: {100 * fraction:3.0f} %   ", end="", file=sys.stderr, flush=True)
 
     patient = make_patient(chosen.seed, size=chosen.size, slice_mm=chosen.slice, progress=progress)
-    files = write_dicom(patient, folder / "series", progress)
-    patient.labels.write(folder / "labels.nrrd")
-    text = json.dumps(patient.description, indent=2) + "\n"
-    (folder / "description.json").write_text(text, encoding="utf-8")
+    waiting = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(waiting, ignore_errors=True)
+    try:
+        files = write_dicom(patient, waiting / "series", progress)
+        patient.labels.write(waiting / "labels.nrrd")
+        text = json.dumps(patient.description, indent=2) + "\n"
+        (waiting / "description.json").write_text(text, encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        waiting.rename(folder)
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
     if tell:
         print(file=sys.stderr)
     print(f"{len(files)} slices in {folder / 'series'}, truth in {folder / 'labels.nrrd'}")

@@ -39,6 +39,7 @@ def build_liver(body: Body) -> None:
     limits = _limits(body, shape)
     taken = np.minimum(body["kidney_right"] - np.float32(3.5), body["crura"] - np.float32(1.5))
     taken = np.minimum(taken, body["inferior_vena_cava"] - np.float32(0.3))
+    taken = np.minimum(taken, body["pancreas_bed"] - np.float32(2.0))
     caudate = f.ellipsoid([-9.0, -9.0, 172.0], [16.0, 12.0, 27.0])
     shift = _fit_volume(body, envelope, face, limits, taken, caudate, target)
     body.facts["liver_volume_target_ml"] = round(target, 1)
@@ -158,7 +159,7 @@ def stems(body: Body) -> tuple[list[NDArray[np.float64]], list[int], list[NDArra
 def tumour_sites(body: Body, stem_points, stem_radii):  # type: ignore[no-untyped-def]
     """Where the two tumours lie, the first in the right lobe: in the liver, beside a first branch, apart.
 
-    Returns centres (2, 3) in world mm and radii (2,) in mm. A tumour's surface is 2 to 5 mm from a first branch
+    Returns centres (2, 3) in world mm and radii (2,) in mm. A tumour's surface is 2 to 4 mm from a first branch
     where the liver has such a place, else as near as it goes.
     """
     frame, rng = body.frame, body.rng
@@ -173,9 +174,9 @@ def tumour_sites(body: Body, stem_points, stem_radii):  # type: ignore[no-untype
     for radius, want_right in zip(radii, (True, None), strict=True):
         side = on_right if want_right else apart
         wrong = (
-            np.maximum(radius + 3.0 - depth, 0.0) * 4.0
+            np.maximum(0.9 * radius + 2.0 - depth, 0.0) * 4.0
             + np.maximum(1.12 * radius + 2.0 - gap, 0.0) * 6.0
-            + np.maximum(gap - 1.12 * radius - 5.0, 0.0)
+            + np.maximum(gap - 1.12 * radius - 4.0, 0.0) * 2.0
             + np.where(side, 0.0, 1e3)
         )
         pick = int(wrong.argmin())

@@ -103,9 +103,9 @@ def _build(body: Body, progress: Progress) -> None:
     """Every organ's field, in the order in which organs make room for one another."""
     stages = (
         torso.build_trunk, skeleton.build_spine, skeleton.build_ribs, vessels.build_great_vessels, chest.build_heart,
-        chest.build_gullet, chest.build_lungs, viscera.build_kidneys, liver.build_liver, vessels.build_portal,
-        viscera.build_adrenals, viscera.build_spleen, viscera.build_pancreas, viscera.build_stomach,
-        bowel.build_duodenum, bowel.build_colon, bowel.build_loops,
+        chest.build_gullet, chest.build_lungs, viscera.build_kidneys, viscera.plan_pancreas, liver.build_liver,
+        vessels.build_portal, viscera.build_adrenals, viscera.build_spleen, viscera.build_pancreas,
+        viscera.build_stomach, bowel.build_duodenum, bowel.build_colon, bowel.build_loops,
     )  # fmt: skip
     for number, stage in enumerate(stages):
         progress("shaping the body", number / len(stages))
@@ -149,12 +149,14 @@ def _capsules(points: NDArray[np.float64], parents: list[int], radius: float) ->
 
 
 def _stem_samples(portal, portal_parents, hepatic, hepatic_parents):  # type: ignore[no-untyped-def]
-    """Points along the first branches and their calibres, for the distance from tumours."""
+    """Points along the first branches and their calibres, for the distance from tumours; thin ends are left out."""
     parts = []
     for points, parents, radius in ((portal, portal_parents, 4.8), (hepatic, hepatic_parents, 4.2)):
         ends = _capsules(points, parents, radius)
+        leaf = np.array([row not in parents for row, up in enumerate(parents) if up >= 0])
         for t in np.linspace(0.0, 1.0, 9):
-            parts.append(np.column_stack([ends[:, :3] + t * (ends[:, 3:6] - ends[:, :3]), ends[:, 6]]))
+            thick = ends[~leaf] if t > 0.55 else ends
+            parts.append(np.column_stack([thick[:, :3] + t * (thick[:, 3:6] - thick[:, :3]), thick[:, 6]]))
     all_ = np.vstack(parts)
     return all_[:, :3], all_[:, 3]
 

@@ -111,14 +111,20 @@ def build_stomach(body: Body) -> None:
     body.facts["stomach_level_y"] = float(rng.uniform(-62.0, -44.0))
 
 
-def build_pancreas(body: Body) -> None:
-    """Pancreas: head in the bend of the duodenum, neck before the confluence, tail to the splenic hilum."""
-    f, rng = body.frame, body.rng
-    plump = float(rng.uniform(1.12, 1.32))
+def plan_pancreas(body: Body) -> None:
+    """Where the pancreas will lie, so that the liver leaves it room."""
+    plump = float(body.rng.uniform(1.12, 1.32))
     line = spline([[-25, -22, 88, 10], [-25, -26, 102, 13], [-17, -33, 115, 11], [-3, -38, 122, 9], [18, -40, 128, 10],
                    [42, -26, 138, 10.5], [64, -8, 148, 10], [80, 6, 154, 8]], 34)  # fmt: skip
     line[:, 3] *= plump
-    pancreas = f.tube(line[:, :3], line[:, 3]) + 1.1 * body.n14 + 1.1 * body.n8
+    body.lines["pancreas"] = line
+    body["pancreas_bed"] = body.frame.tube(line[:, :3], 0.85 * line[:, 3])
+
+
+def build_pancreas(body: Body) -> None:
+    """Pancreas: head in the bend of the duodenum, neck before the confluence, tail to the splenic hilum."""
+    line = body.lines["pancreas"]
+    pancreas = body.frame.tube(line[:, :3], line[:, 3]) + 1.1 * body.n14 + 1.1 * body.n8
     for name, gap in (("portal_vein_and_splenic_vein", 0.2), ("aorta", 4.0), ("inferior_vena_cava", 2.0),
                       ("kidney_whole_left", 4.0), ("spleen", 3.0), ("liver", 2.0), ("crura", 3.0)):  # fmt: skip
         pancreas = carve(pancreas, body[name], gap)
