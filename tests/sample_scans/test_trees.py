@@ -45,7 +45,7 @@ def test_parents_come_first_and_roots_are_as_many_as_the_anatomy_has(patient: Pa
 
 
 def test_trees_fill_the_liver(patient: Patient):
-    # No part of the parenchyma is farther than 45 mm from a portal branch, and half of it is within 15 mm.
+    # No part of the parenchyma is farther than 50 mm from a branch, and half of it is within 15 mm.
     index = np.argwhere(patient.labels.mask("liver"))[::17, ::-1]
     where = np.array(patient.scan.GetOrigin()) + index * np.array(patient.scan.GetSpacing())
     for tree in patient.trees.values():
