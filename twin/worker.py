@@ -132,30 +132,33 @@ class _Loop:
     def run(self) -> None:
         """Until the command to close."""
         last = time.monotonic()
-        resting = False
+        resting = told = False
         while self.open:
-            self._listen(0.0 if not resting else BEAT_S)
+            told |= self._listen(0.0 if not resting else BEAT_S)
             now = time.monotonic()
             busy = self._carry(now)
             frame = self.live.step(budget_s=0.8 * self.frame_s, advance_s=now - last)
             last = now
-            still = frame.iterations == 0 and not busy and frame.state != "approaching"
+            # A tool that moves gently needs no iteration, but its frames are news all the same.
+            still = not told and not busy and frame.iterations == 0 and frame.state != "approaching"
             if not (still and resting):
                 self.buffer.publish(frame)
             self.buffer.beat()
-            resting = still
+            resting, told = still, False
             if not resting:
-                self._listen(max(0.0, self.frame_s - (time.monotonic() - now)))
+                told = self._listen(max(0.0, self.frame_s - (time.monotonic() - now)))
 
-    def _listen(self, wait_s: float) -> None:
-        """Take every command there is, waiting for the first one at most `wait_s`."""
+    def _listen(self, wait_s: float) -> bool:
+        """Take every command there is, waiting for the first one at most `wait_s`; True if there was one."""
+        told = False
         while self.open and self.pipe.poll(wait_s):
-            wait_s = 0.0
+            wait_s, told = 0.0, True
             name, *details = self.pipe.recv()
             try:
                 getattr(self, f"_on_{name}")(*details)
             except SolverError as error:
                 self.pipe.send(("refused", str(error)))
+        return told
 
     def _carry(self, now: float) -> bool:
         """Bring the acts forward to now; True if one is under way."""

@@ -63,6 +63,19 @@ def test_a_pull_is_felt_and_a_release_returns_to_rest(service):
     assert np.abs(service.latest().displacement).max() < 0.05
 
 
+def test_every_gentle_move_is_seen(service):
+    service.grasp("grasper", POINT)
+    _until(lambda: "grasper" in service.latest().forces_N)
+    seen = []
+    for k in range(1, 11):
+        service.move("grasper", POINT + np.array([0.0, 0.0, 0.05 * k]))
+        before = service.latest()
+        _until(lambda before=before: service.latest() is not before)
+        time.sleep(0.03)
+        seen.append(float(service.latest().displacement[:, 2].max()))
+    assert np.all(np.diff(seen) > 0.02)
+
+
 def test_the_newest_frame_is_copied_once(service):
     _until(lambda: service.latest() is service.latest())
     before = service.latest()
