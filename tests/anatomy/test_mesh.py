@@ -99,5 +99,5 @@ except AnatomyError as error:
     print(error)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "room" in run.stdout
+    assert "disk is full" in run.stdout
     assert list(tmp_path.iterdir()) == []
