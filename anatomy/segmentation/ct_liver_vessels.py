@@ -25,7 +25,7 @@ from anatomy.progress import Progress, silent
 from anatomy.segmentation import region
 from anatomy.segmentation.ct_body import Body
 from anatomy.segmentation.ct_liver import Liver, box_on
-from anatomy.segmentation.morphology import Mask, distance, grow, opened, parts_above, shrink
+from anatomy.segmentation.morphology import Mask, closed, distance, grow, opened, parts_above, shrink
 
 Volume = NDArray[np.float32]
 
@@ -34,6 +34,7 @@ _LEAST_EXCESS = 2.5
 _LEAST_ML = 0.15
 _SURFACE = 0.35
 _TRUNK_MM = 4.0
+_GAP_MM = 3.0
 _CONFLUENCE_MM, _HILUM_MM = 25.0, 40.0
 _MARGIN_MM = 30.0
 _CAVA_MM2 = 1500.0
@@ -77,6 +78,8 @@ def find_vessels(liver: Liver, scan_image: sitk.Image, progress: Progress = sile
     """
     progress("Following the liver's vessels", 0.0)
     image, organ, mean = _around(liver, scan_image)
+    # A trunk that opens to the hilum can be missing from single slices of the organ; the border is put later.
+    organ = closed(organ, _GAP_MM, _EDGE_MM)
     hu = sitk.GetArrayFromImage(image)
     above = np.clip(hu - mean, -100, 150).astype(np.float32)
     deep = shrink(organ, 5.0, _EDGE_MM)
