@@ -208,7 +208,8 @@ def verify(
     )
     for row in rows:
         mark = "[green]pass[/green]" if row["passed"] else "[red]FAIL[/red]"
-        numbers = (f"{row['value']:.8g}", f"{row['reference']:.8g}", f"{row['tolerance']:.1g}")
+        value = "unsolved" if row["value"] is None else f"{row['value']:.8g}"
+        numbers = (value, f"{row['reference']:.8g}", f"{row['tolerance']:.1g}")
         table.add_row(escape(row["problem"]), escape(row["quantity"]), *numbers, mark, escape(row["source"]))
     console.print(table)
     failed = sum(not row["passed"] for row in rows)
