@@ -17,7 +17,7 @@ from sample_scans import make_patient
 from twin.build import LIVER_CASE
 
 SEED, SIZE, SLICE_MM = 1, 256, 4.0
-BUDGETS = (5_000, 20_000)
+BUDGETS = (20_000, 100_000)
 
 
 def run(progress: Progress) -> list[Row]:
@@ -27,7 +27,7 @@ def run(progress: Progress) -> list[Row]:
     scan = Scan(patient.scan)
     rows = _segmented(scan, patient.labels)
     organ = patient.labels.select(["liver", "liver_tumour"])
-    mesh_labels(organ, edge_mm=25.0)  # compiles the kernels
+    mesh_labels(organ, budget_tets=30_000)  # compiles the kernels
     for done, budget in enumerate(BUDGETS):
         progress("Segmenting and meshing", (1 + done) / (1 + len(BUDGETS)))
         rows += _meshed(organ, budget)

@@ -52,6 +52,8 @@ class Choice:
         Structures to build; `LIVER_CASE` (those that the label map has) if None.
     edge_mm : float, optional
         Edge of the tetrahedra inside the organs, mm; if None, chosen so that the mesh keeps to `BUDGET_TETS`.
+    series : str, optional
+        Which series of a DICOM folder that holds several: its number in the refusal's list, or its UID.
     title : str
         What a person calls the case.
     replace : bool
@@ -60,6 +62,7 @@ class Choice:
 
     structures: Sequence[str] | None = None
     edge_mm: float | None = None
+    series: str | None = None
     title: str = ""
     replace: bool = False
 
@@ -104,7 +107,7 @@ def build_case(
     wanted = None if choice.structures is None else [find(name).name for name in choice.structures]
     stages = Stages(progress)
     with stages.stage("read", "Reading the scan"):
-        image = Scan.read(scan)
+        image = Scan.read(scan, series=choice.series)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
         label_map = _label(image, labels, wanted, inner)
     meshed, carried = _split(label_map)

@@ -126,6 +126,14 @@ def build(
             show_default=False,
         ),
     ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Which series of a DICOM folder that holds several: its number or UID.",
+            show_default=False,
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="What to call the case.", show_default=False)] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Replace a case of that name.")] = False,
 ) -> None:
@@ -140,7 +148,7 @@ def build(
         raise AnatomyError(
             "--structures names nothing; give names with commas between, such as liver,kidney_right."
         )
-    choice = Choice(structures=names, edge_mm=edge, title=title, replace=replace)
+    choice = Choice(structures=names, edge_mm=edge, series=series, title=title, replace=replace)
     with TerminalProgress(console) as progress:
         case = build_case(scan, out, labels=labels, choice=choice, progress=progress)
     _tell_case(case)
