@@ -43,6 +43,8 @@ class Recording:
         """Keep a frame."""
         self.frames.append(frame)
         self.tools.append({name: position.copy() for name, position in self.live.tools.items()})
+        if frame.forces_N.keys() > self.live.tools.keys():
+            return  # a tool is letting go: its force is no held displacement that a reference solve could take
         farthest = float(np.einsum("ij,ij->i", frame.displacement, frame.displacement).max())
         if farthest > self._farthest:
             self._farthest, self.peak_frame = farthest, len(self.frames) - 1
