@@ -147,7 +147,7 @@ class Averaged:
                 self._structure_table({s: t.law.parameters[p] for s, t in mine.items()}) for p in names
             ]
             parameters = np.stack([*columns, self._bulk], axis=1)[cells]
-            kernel = law_kernel(law, names, STABILISATION)  # type: ignore[arg-type]
+            kernel = law_kernel(law, names, STABILISATION)
             found.append(_Points(kernel, cells, self.volumes[cells], np.ascontiguousarray(parameters), True))
         return found
 

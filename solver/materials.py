@@ -14,6 +14,7 @@ written: `Law.energy(F, parameters)`, so that all regions of one law share one c
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -77,7 +78,7 @@ class Compressibility:
 
 
 @dataclass(frozen=True)
-class Law:
+class Law(ABC):
     """A strain energy; subclasses name their parameters as fields and write `energy`."""
 
     fibres: ClassVar[int] = 0
@@ -94,10 +95,11 @@ class Law:
         return ()
 
     @property
+    @abstractmethod
     def initial_shear_kPa(self) -> float:
         """Shear modulus of the undeformed tissue in kPa (the largest, where the law has directions)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def energy(
         self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
     ) -> Any:
@@ -112,7 +114,6 @@ class Law:
         fibres : tuple of UFL vectors
             Unit fibre directions in the reference shape, as many as the law has.
         """
-        raise NotImplementedError
 
 
 def isochoric_invariants(F: Any) -> tuple[Any, Any]:

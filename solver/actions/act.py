@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,7 +24,7 @@ _KINDS: dict[str, type[Act]] = {}
 
 
 @dataclass(frozen=True)
-class Act:
+class Act(ABC):
     """One surgical act.
 
     Subclasses are frozen dataclasses with an `act` name, whose fields are numbers, strings, vectors or None.
@@ -40,6 +41,7 @@ class Act:
         """Time the act takes, s."""
         return float(getattr(self, "duration_s", 0.0))
 
+    @abstractmethod
     def begin(self, live: Interactive) -> Callable[[float], None]:
         """Start the act; returns what brings it to a share (0 to 1) of its course.
 
@@ -48,7 +50,6 @@ class Act:
         SolverError
             If it cannot be carried out on this body now.
         """
-        raise NotImplementedError
 
     def run(
         self, live: Interactive, frame_s: float = FRAME_S, iterations: int = ITERATIONS
