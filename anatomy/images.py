@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from anatomy.errors import AnatomyError
+from anatomy.files import whole_or_nothing
 
 FILE_TYPES = (".nii.gz", ".nii", ".nrrd", ".mha")
 # Two grids count as one when no corner voxel is further off than this share of the smallest voxel edge:
@@ -110,7 +110,7 @@ def _unpacked_bytes(path: Path, expected: int) -> int:
             while chunk := packed.read(1 << 20):
                 total += len(chunk)
     except (EOFError, OSError, zlib.error):
-        pass
+        return total
     return total
 
 
@@ -147,7 +147,7 @@ def write_image(image: sitk.Image, path: Path, what: str) -> None:
         raise AnatomyError(f"cannot write a {what} to {path}: the name must end in {', '.join(FILE_TYPES)}")
     if not path.parent.is_dir():
         raise AnatomyError(f"cannot write {path}: there is no folder {path.parent}")
-    with whole_or_nothing(path, kind) as temporary:
+    with whole_or_nothing(path) as temporary:
         try:
             with quiet():
                 sitk.WriteImage(image, str(temporary), useCompression=True)
@@ -159,31 +159,6 @@ def write_image(image: sitk.Image, path: Path, what: str) -> None:
             raise AnatomyError(
                 f"cannot write {path}: what arrived on disk is not what was sent; is the disk full?"
             )
-
-
-@contextmanager
-def whole_or_nothing(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A temporary sibling of `path` that takes its place on success and vanishes on any failure."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=suffix, dir=path.parent)
-        os.close(handle)
-        os.chmod(name, 0o666 & ~_umask())
-    except OSError as error:
-        raise AnatomyError(f"cannot write {path}: {error.strerror}") from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise AnatomyError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def corners(image: sitk.Image) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from anatomy import images, structures
 from anatomy.errors import AnatomyError
+from anatomy.files import whole_or_nothing
 
 _SEGMENT = re.compile(r"^Segment(\d+)_(Name|ID|LabelValue)$")
 
@@ -244,7 +245,7 @@ class LabelMap:
             images.write_image(image, path, "label map")
             return
         images.write_image(image, path, "label map")
-        with images.whole_or_nothing(_sidecar(path)) as temporary:
+        with whole_or_nothing(_sidecar(path)) as temporary:
             names = {str(v): n for v, n in sorted((self._names | self._empty).items())}
             temporary.write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
 

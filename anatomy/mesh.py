@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.errors import AnatomyError
+from anatomy.files import whole_or_nothing
 
 if TYPE_CHECKING:
     from vtkmodules.vtkCommonDataModel import vtkUnstructuredGrid
@@ -169,7 +169,7 @@ class OrganMesh:
         path = Path(path)
         _check_suffix(path)
         grid = _to_grid(self)
-        with replacing(path) as temporary, quiet_vtk():
+        with whole_or_nothing(path) as temporary, quiet_vtk():
             writer = vtkXMLUnstructuredGridWriter()
             writer.SetFileName(str(temporary))
             writer.SetInputData(grid)
@@ -243,21 +243,6 @@ def unpaired_facets(tets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray
 def _check_suffix(path: Path) -> None:
     if path.suffix.lower() != ".vtu":
         raise AnatomyError(f"'{path}' is no name for a mesh file; it must end in .vtu.")
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary sibling that takes the place of `path` when the block ends well, and vanishes otherwise."""
-    if not path.parent.is_dir():
-        raise AnatomyError(f"The folder '{path.parent}' does not exist; create it first.")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise AnatomyError(f"'{path}' could not be written: {error.strerror}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -26,8 +26,9 @@ from vtkmodules.vtkFiltersCore import (
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLPolyDataWriter
 
 from anatomy.errors import AnatomyError
+from anatomy.files import whole_or_nothing
 from anatomy.labels import LabelMap
-from anatomy.mesh import quiet_vtk, replacing
+from anatomy.mesh import quiet_vtk
 
 # Pass band of the windowed-sinc filter (0 smoothest, 2 none) at smoothing 0 and at smoothing 1, in log scale.
 _PASS_BAND = (0.5, 0.008)
@@ -63,7 +64,7 @@ class Surface:
             If the file cannot be written.
         """
         path = Path(path)
-        with replacing(path) as temporary, quiet_vtk():
+        with whole_or_nothing(path) as temporary, quiet_vtk():
             writer = vtkXMLPolyDataWriter()
             writer.SetFileName(str(temporary))
             writer.SetInputData(_to_polydata(self.points, self.triangles))

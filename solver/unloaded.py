@@ -1,12 +1,9 @@
 """The stress-free shape of an organ that the scan shows under gravity.
 
-Wanted are reference points X for which the scanned shape x is the equilibrium under gravity. On linear
-tetrahedra the out-of-balance force r of the displacement x − X is zero there, and to first order it changes
-by −K dX with the stiffness K of the organ: the inverse problem (Govindjee & Mihalic 1996, Comput Methods
-Appl Mech Eng 136:47) is solved with K factored once, X ← X + K⁻¹ r. For other elements X is moved by the
-misfit of a forward solve, the inverse fixed point of Sellier (2011, J Mech Phys Solids 59:1364). Either is
-sped up by Anderson's acceleration over the last shapes (Walker & Ni 2011, SIAM J Numer Anal 49:1715), which
-takes it through the large sag of an organ on soft attachments. A forward solve has the last word.
+The live discretisation has an inverse solve of its own (`solver.resting`), which gives the first guess here. From
+there X is moved by the misfit of a forward solve, the inverse fixed point of Sellier (2011, J Mech Phys Solids
+59:1364), sped up by Anderson's acceleration over the last shapes (Walker & Ni 2011, SIAM J Numer Anal 49:1715). A
+forward solve of the element asked for has the last word.
 """
 
 from __future__ import annotations
@@ -16,10 +13,10 @@ from numpy.typing import NDArray
 
 from anatomy.progress import Progress, silent
 from solver.body import Body, tet_volumes
-from solver.elements import ElementName, make_element
-from solver.equilibrium import Equilibrium, State
+from solver.elements import ElementName
+from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
-from solver.linear import Factor
+from solver.resting import at_rest
 
 Array = NDArray[np.float64]
 
@@ -61,75 +58,32 @@ def unload(
     if not np.any(body.gravity_mm_s2):
         return body
     body.check_supported()
-    search = _ByForce(body, element) if element in ("P1-averaged", "P1") else _BySolve(element)
-    points, trial = body.reference_points, body
+    trial = _first_guess(body)
+    points, state = trial.reference_points, None
     shapes: list[Array] = []
     misfits: list[Array] = []
     distance = np.inf
-    try:
-        for count in range(1, iterations + 1):
-            misfit = search.misfit(trial)
-            distance = float(np.linalg.norm(misfit, axis=1).max())
-            progress("stress-free shape", min(0.99, count / iterations))
-            if distance < 0.5 * tolerance_mm and search.confirms(trial, tolerance_mm):
-                return trial
-            shapes, misfits = [*shapes, points][-MEMORY:], [*misfits, misfit][-MEMORY:]
-            points = _unfolded(body, points, _next(shapes, misfits))
-            trial = body.on_reference(points)
-    finally:
-        search.close()
+    for count in range(1, iterations + 1):
+        state = Equilibrium(trial, element).solve(start=state)
+        distance = float(np.linalg.norm(state.displacement, axis=1).max())
+        progress("stress-free shape", min(0.99, count / iterations))
+        if distance < tolerance_mm:
+            return trial
+        shapes, misfits = [*shapes, points][-MEMORY:], [*misfits, state.displacement][-MEMORY:]
+        points = _unfolded(body, points, _next(shapes, misfits))
+        trial = body.on_reference(points)
     raise SolverError(
         f"The stress-free shape did not settle in {iterations} steps (the reloaded organ is {distance:.2g} mm "
         "off the scan); stiffen the attachments, or switch gravity off."
     )
 
 
-class _ByForce:
-    """Misfit of a shape from its out-of-balance force and the stiffness of the organ, factored once."""
-
-    def __init__(self, body: Body, element: ElementName) -> None:
-        self.element = element
-        equations = make_element(body, element)
-        rest = equations.from_vertices(np.zeros_like(body.reference_points))
-        self._factor = Factor(equations.tangent(rest), equations.symmetric)
-
-    def misfit(self, trial: Body) -> Array:
-        """How far the reloaded organ would be off the scan, shape (n, 3), mm."""
-        equations = make_element(trial, self.element)
-        residual = equations.residual(equations.from_vertices(trial.scanned_displacement))
-        load = np.zeros(self._factor.size)
-        load[: len(residual)] = -residual
-        return equations.at_vertices(self._factor.solve(load)[: len(residual)])
-
-    def confirms(self, trial: Body, tolerance_mm: float) -> bool:
-        """Whether a forward solve gives the scan back."""
-        state = Equilibrium(trial, self.element).solve()
-        return float(np.linalg.norm(state.displacement, axis=1).max()) < tolerance_mm
-
-    def close(self) -> None:
-        """Free the factor."""
-        self._factor.destroy()
-
-
-class _BySolve:
-    """Misfit of a shape from its equilibrium."""
-
-    def __init__(self, element: ElementName) -> None:
-        self.element = element
-        self._state: State | None = None
-
-    def misfit(self, trial: Body) -> Array:
-        """How far the reloaded organ is off the scan, shape (n, 3), mm."""
-        equilibrium = Equilibrium(trial, self.element)
-        self._state = equilibrium.solve(start=self._state)
-        return self._state.displacement
-
-    def confirms(self, trial: Body, tolerance_mm: float) -> bool:
-        """The misfit is that of a forward solve already."""
-        return True
-
-    def close(self) -> None:
-        """Nothing is held."""
+def _first_guess(body: Body) -> Body:
+    """The shape that rests in the live discretisation; the scanned one for tissues that it does not take."""
+    try:
+        return at_rest(body)
+    except SolverError:
+        return body
 
 
 def _next(shapes: list[Array], misfits: list[Array]) -> Array:

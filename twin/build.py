@@ -124,8 +124,8 @@ def build_case(
                 "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",
             },
             "carried": carried,
-            "confidence": {name: float(c) for name, c in getattr(label_map, "confidence", {}).items()},
-            "warnings": list(getattr(label_map, "warnings", [])),
+            "confidence": {name: float(c) for name, c in label_map.confidence.items()},
+            "warnings": list(label_map.warnings),
             "stages_s": stages.seconds,
         }
         return Case.create(

@@ -94,7 +94,7 @@ class Case:
         path = Path(path)
         check_free(path, replace=replace)
         labels.check_grid(scan)
-        with folder_or_nothing(path, "case") as folder:
+        with folder_or_nothing(path) as folder:
             scan.write(folder / "scan.nrrd")
             labels.write(folder / "labels.nrrd")
             organ.write(folder / "organ.vtu")

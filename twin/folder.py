@@ -6,7 +6,6 @@ or a full disk removes the sibling and leaves what was there before untouched.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -14,19 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from anatomy.files import disk_sentence
 from twin.errors import TwinError
 
 
 @contextmanager
-def folder_or_nothing(path: Path, what: str) -> Iterator[Path]:
+def folder_or_nothing(path: Path) -> Iterator[Path]:
     """Give a fresh folder to write in; on success it becomes `path`, replacing a folder of that name.
 
     Parameters
     ----------
     path : Path
         Where the folder shall be.
-    what : str
-        What it holds, for messages ("case").
 
     Raises
     ------
@@ -38,13 +36,13 @@ def folder_or_nothing(path: Path, what: str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
     except OSError as error:
-        raise TwinError(disk_sentence(error, path, what)) from error
+        raise TwinError(disk_sentence(error, path)) from error
     try:
         yield partial
         partial.chmod(0o755)
         _take_place(partial, path)
     except OSError as error:
-        raise TwinError(disk_sentence(error, path, what)) from error
+        raise TwinError(disk_sentence(error, path)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -63,12 +61,3 @@ def _take_place(partial: Path, path: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def disk_sentence(error: OSError, path: Path, what: str) -> str:
-    """One sentence for what the operating system said while `what` was written to `path`."""
-    if error.errno == errno.ENOSPC:
-        return f"The disk is full: the {what} at {path} was not written; free some space and run it again."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"The {what} at {path} may not be written there; choose a folder of your own with -o."
-    return f"The {what} at {path} could not be written ({error.strerror}); choose another place with -o."

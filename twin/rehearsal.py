@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomy.files import whole_or_nothing
 from anatomy.progress import Progress, silent
 from solver.actions import Act, from_json
+from solver.actions.act import FRAME_S, ITERATIONS
 from solver.errors import SolverError
 from twin.errors import TwinError
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 FORMAT = "organtwin-rehearsal"
 VERSION = 1
-FRAME_S = 1.0 / 30.0
-ITERATIONS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,20 +199,9 @@ class Rehearsal:
         TwinError
             If it cannot be written.
         """
-        target = Path(path)
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
-        try:
-            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
-                Path(name).chmod(0o644)
-                Path(name).replace(target)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise TwinError(f"The rehearsal cannot be written to {target}: {error.strerror}.") from error
+        with whole_or_nothing(Path(path), TwinError) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     # ------------------------------------------------------------------ replay
 

@@ -36,15 +36,18 @@ def run_demo(out: Path, seed: int, progress: Progress) -> Case:
     """
     made = {"seed": seed, "organtwin": metadata.version("organtwin")}
     series = _scan(out / "scan", made, progress)
-    try:
-        case = Case.open(out / "case")
-        if case.facts.get("title") == _title(seed):
-            return case
-    except TwinError:
-        pass  # not there, older or damaged: built below, and `build_case` refuses to replace what is no case
-    return build_case(
+    return _made_before(out / "case", _title(seed)) or build_case(
         series, out / "case", choice=Choice(title=_title(seed), replace=True), progress=progress
     )
+
+
+def _made_before(path: Path, title: str) -> Case | None:
+    """The case of that title, or None where it is missing, another, or damaged and so to be built anew."""
+    try:
+        case = Case.open(path)
+    except TwinError:
+        return None
+    return case if case.title == title else None
 
 
 def _title(seed: int) -> str:
@@ -62,7 +65,7 @@ def _scan(folder: Path, made: dict[str, object], progress: Progress) -> Path:
 
     words = "Making the sample CT"
     patient = make_patient(int(str(made["seed"])), progress=lambda _stage, done: progress(words, done))
-    with folder_or_nothing(folder, "sample scan") as partial:
+    with folder_or_nothing(folder) as partial:
         write_dicom(patient, partial / "series")
         patient.labels.write(partial / "truth.nrrd")
         (partial / "made.json").write_text(json.dumps(made) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def replay_case(
         raise TwinError("The rehearsal made no frame; give its actions a duration.")
     with stages.stage("reference", "Comparing with the converged equilibrium"):
         error = measure_reference_error(recording.live, recording.peak)
-    with folder_or_nothing(out, "replay") as folder:
+    with folder_or_nothing(out) as folder:
         with stages.stage("pictures", "Drawing" + (" the movie" if movie else "")) as inner:
             pictures = _draw(case, rehearsal, recording, folder, movie, inner)
         found = metrics(case, rehearsal, outcome, error, stages.seconds)
@@ -122,30 +123,25 @@ def _draw(
     stills = {0: "before", recording.peak_frame: "peak", len(recording.frames) - 1: "after"}
     words = {"before": "Before", "peak": "Farthest pulled", "after": "At the end"}
     pictures: list[report.Picture] = []
-    with Studio(case) as studio:
+    film = Movie(folder / "movie.mp4", MOVIE_SIZE) if movie else nullcontext()
+    with Studio(case) as studio, film as reel:
+        show = _Show(studio, rehearsal, recording)
         studio.still(folder / "before.png")
         pictures.append(report.Picture(folder / "before.png", words["before"]))
-        reel = Movie(folder / "movie.mp4", MOVIE_SIZE) if movie else None
-        show = _Show(studio, rehearsal, recording)
-        try:
-            for number in range(len(recording.frames)):
-                show.frame(number)
-                name = stills.get(number)
-                if name in ("peak", "after"):
-                    studio.still(folder / f"{name}.png")
-                    pictures.append(
-                        report.Picture(folder / f"{name}.png", words[name], leading=name == "peak")
-                    )
-                if reel is not None:
-                    reel.add(studio.frame())
-                progress("drawing", (number + 1) / len(recording.frames))
-        finally:
+        for number in range(len(recording.frames)):
+            show.frame(number)
+            name = stills.get(number)
+            if name in ("peak", "after"):
+                studio.still(folder / f"{name}.png")
+                pictures.append(report.Picture(folder / f"{name}.png", words[name], leading=name == "peak"))
             if reel is not None:
-                reel.close()
+                reel.add(studio.frame())
+            progress("drawing", (number + 1) / len(recording.frames))
         if not (folder / "peak.png").exists():
             shutil.copyfile(folder / "after.png", folder / "peak.png")
-        peak = recording.frames[recording.peak_frame].displacement
-        slice_figure(case, folder / "slices.png", peak, studio.scene)
+        slice_figure(
+            case, folder / "slices.png", recording.frames[recording.peak_frame].displacement, studio.scene
+        )
     return pictures
 
 

@@ -6,7 +6,6 @@ smooths every edge on any driver; movie frames smooth the finished picture, whic
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +15,7 @@ import pyvista as pv
 from numpy.typing import NDArray
 from PIL import Image
 
+from anatomy.files import whole_or_nothing
 from viewer import quality, theme
 from viewer.errors import ViewerError
 from viewer.scene import Scene, ShownCase
@@ -190,9 +190,8 @@ def slice_figure(
             colour = theme.hex_colour(theme.colour_of(skin.name))
             axes.add_collection(LineCollection(list(segments), colors=colour, linewidths=1.6))
     _legend(figure, list(model.structures), moved=bool(skins))
-    partial = _partial(Path(path))
-    figure.savefig(partial, facecolor=figure.get_facecolor(), format="png")
-    os.replace(partial, path)
+    with whole_or_nothing(Path(path), ViewerError) as partial:
+        figure.savefig(partial, facecolor=figure.get_facecolor(), format="png")
 
 
 def _span_mm(model: SliceModel, plane: str) -> tuple[float, float]:
@@ -248,12 +247,5 @@ def _legend(figure: Any, structures: list[str], moved: bool) -> None:
 
 
 def _write_png(pixels: NDArray[np.uint8], path: Path) -> None:
-    partial = _partial(path)
-    Image.fromarray(pixels).save(partial, format="PNG", optimize=False)
-    os.replace(partial, path)
-
-
-def _partial(path: Path) -> Path:
-    if not path.parent.is_dir():
-        raise ViewerError(f"There is no folder {path.parent} to write {path.name} into; make it first.")
-    return path.with_name(f".{path.name}.partial")
+    with whole_or_nothing(path, ViewerError) as partial:
+        Image.fromarray(pixels).save(partial, format="PNG", optimize=False)

@@ -7,7 +7,6 @@ every number comes from. Numbers that were not measured are left out, never gues
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from numpy.typing import ArrayLike
 
+from anatomy.files import whole_or_nothing
 from viewer import theme
 from viewer.charts import LineChart, Span
 from viewer.errors import ViewerError
@@ -131,11 +131,8 @@ def write_report(
             warnings=[*facts.get("warnings", []), *warnings],
         )
     )
-    if not path.parent.is_dir():
-        raise ViewerError(f"There is no folder {path.parent} to write {path.name} into; make it first.")
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    with whole_or_nothing(path, ViewerError) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 @cache

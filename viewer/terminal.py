@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from anatomy.files import whole_or_nothing
 from viewer.progress import TerminalProgress
 from viewer.refusals import refusals
 
@@ -250,9 +251,8 @@ def bench(
 
 def _write_json(path: Path | None, rows: list[dict[str, Any]]) -> None:
     if path is not None:
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with whole_or_nothing(path) as partial:
+            partial.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _has_display() -> bool:

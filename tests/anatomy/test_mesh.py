@@ -78,7 +78,7 @@ def test_bad_files_are_one_sentence(
     ]:
         with pytest.raises(AnatomyError, match=message):
             OrganMesh.read(tmp_path / name)
-    with pytest.raises(AnatomyError, match="does not exist"):
+    with pytest.raises(AnatomyError, match="there is no folder"):
         two_tets.write(tmp_path / "nowhere" / "organ.vtu")
     assert capfd.readouterr().err == ""
 

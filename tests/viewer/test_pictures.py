@@ -63,5 +63,5 @@ def test_slice_figure_shows_all_outlines(small_case: Any, tmp_path: Path) -> Non
 
 
 def test_a_missing_folder_is_named(small_case: Any, tmp_path: Path) -> None:
-    with pytest.raises(ViewerError, match="There is no folder"):
+    with pytest.raises(ViewerError, match="there is no folder"):
         picture(small_case, tmp_path / "nowhere" / "case.png", size=(64, 48))
