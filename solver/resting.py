@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.progress import Progress, silent
+from solver.anderson import mixed_step
 from solver.averaged import Averaged
 from solver.body import Body
 from solver.errors import SolverError
@@ -149,12 +150,7 @@ def _advance(
     points, misfit = tried[-1]
     steps = [misfit * part for part in (1.0, 0.5, 0.25, 0.1)]
     if len(tried) > 1:
-        change = np.stack([(misfit - m).ravel() for _, m in tried[:-1]], axis=1)
-        weight = np.linalg.lstsq(change, misfit.ravel(), rcond=1e-8)[0]
-        mixed = misfit.copy()
-        for w, (p, m) in zip(weight, tried[:-1], strict=True):
-            mixed -= w * ((points - p) + (misfit - m))
-        steps.insert(0, mixed)
+        steps.insert(0, mixed_step([p for p, _ in tried], [m for _, m in tried]))
     for step in steps:
         other = shape.reshaped(points + step)
         found = _misfit(other, scanned, factor)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.progress import Progress, silent
+from solver.anderson import mixed_step
 from solver.body import Body, tet_volumes
 from solver.elements import ElementName
 from solver.equilibrium import Equilibrium
@@ -61,7 +62,7 @@ def unload(
     trial = _first_guess(body)
     points, state = trial.reference_points, None
     shapes: list[Array] = []
-    misfits: list[Array] = []
+    corrections: list[Array] = []
     distance = np.inf
     for count in range(1, iterations + 1):
         state = Equilibrium(trial, element).solve(start=state)
@@ -69,8 +70,8 @@ def unload(
         progress("stress-free shape", min(0.99, count / iterations))
         if distance < tolerance_mm:
             return trial
-        shapes, misfits = [*shapes, points][-MEMORY:], [*misfits, state.displacement][-MEMORY:]
-        points = _unfolded(body, points, _next(shapes, misfits))
+        shapes, corrections = [*shapes, points][-MEMORY:], [*corrections, -state.displacement][-MEMORY:]
+        points = _unfolded(body, points, points + mixed_step(shapes, corrections))
         trial = body.on_reference(points)
     raise SolverError(
         f"The stress-free shape did not settle in {iterations} steps (the reloaded organ is {distance:.2g} mm "
@@ -84,20 +85,6 @@ def _first_guess(body: Body) -> Body:
         return at_rest(body)
     except SolverError:
         return body
-
-
-def _next(shapes: list[Array], misfits: list[Array]) -> Array:
-    """Anderson's mix of the last shapes: the combination of least misfit, moved by that misfit."""
-    if len(shapes) == 1:
-        return shapes[0] - misfits[0]
-    last = misfits[-1].ravel()
-    change = np.stack([last - m.ravel() for m in misfits[:-1]], axis=1)
-    weight = np.linalg.lstsq(change, last, rcond=1e-8)[0]
-    shape, misfit = shapes[-1].copy(), misfits[-1].copy()
-    for w, s, m in zip(weight, shapes[:-1], misfits[:-1], strict=True):
-        shape -= w * (shapes[-1] - s)
-        misfit -= w * (misfits[-1] - m)
-    return shape - misfit
 
 
 def _unfolded(body: Body, old: Array, new: Array) -> Array:
