@@ -68,9 +68,11 @@ def mesh_labels(
     Raises
     ------
     AnatomyError
-        If a knob makes no sense, the budget cannot be met, or a structure would lose more than `max_loss`.
+        If a knob makes no sense, or a structure would lose, or gain, more than `max_loss` of its volume.
     """
     _check_knobs(labels, edge_mm, budget_tets, max_loss)
+    if finest_mm is not None and not 0 < finest_mm < np.inf:
+        raise AnatomyError(f"a finest edge of {finest_mm} mm cannot be meshed: give a length above 0")
     started = time.perf_counter()
     values = sorted(labels.names)
     progress("smoothing the labels", 0.0)
@@ -148,7 +150,7 @@ def _cut(
         volume = np.bincount(
             cut.label, weights=stuffing.volumes_of(cut.points[cut.tets]), minlength=len(voxel_mm3)
         )
-        error = np.abs(volume / voxel_mm3 - 1)[1:]
+        error = np.abs(volume[1:] / voxel_mm3[1:] - 1)
         if error.sum() < least:
             best, least = cut, float(error.sum())
         if (error < _VOLUME_TOLERANCE).all():
@@ -180,10 +182,11 @@ def _outward(cut: stuffing.Stuffed, missing_mm3: NDArray[np.floating[Any]]) -> N
 
 def _check_losses(report: dict[str, Any], max_loss: float, edge_mm: float) -> None:
     for name, found in report["labels"].items():
-        lost = -found["error_percent"] / 100
-        if lost > max_loss:
+        error = found["error_percent"] / 100
+        change = "gain" if error > 0 else "lose"
+        if abs(error) > max_loss:
             raise AnatomyError(
-                f"'{name}' would lose {100 * lost:.0f} % of its {found['voxel_ml']:g} ml at edges of "
+                f"'{name}' would {change} {100 * abs(error):.0f} % of its {found['voxel_ml']:g} ml at edges of "
                 f"{edge_mm:.3g} mm (allowed: {100 * max_loss:.0f} %): it is too thin for them; "
                 "make edge_mm smaller, raise the budget, or leave the structure out"
             )

@@ -334,8 +334,8 @@ def _deform(u, tets, inverse, volumes, average, F, J, dilated):  # type: ignore[
             - f[1] * (f[3] * f[8] - f[5] * f[6])
             + f[2] * (f[3] * f[7] - f[4] * f[6])
         )
-        # Written so that a value that is not finite ends as the smallest.
-        if not J[e] >= smallest:
+        # A value that is not a number stays the smallest: nothing compares below it.
+        if J[e] < smallest or J[e] != J[e]:
             smallest = J[e]
         share = volumes[e] * J[e] / 4
         for i in range(4):

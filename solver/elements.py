@@ -17,6 +17,7 @@ and reactions return to the vertices with the work they do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -36,6 +37,12 @@ ElementName = Literal["P2-P1", "P2", "P1", "P1-averaged"]
 # Quadrature: P2 displacement alone is integrated with the four points that other codes' quadratic tetrahedra
 # use; the mixed form needs more, for p J is of degree four and more.
 DEGREE: dict[str, int | None] = {"P2-P1": 4, "P2": 2, "P1": None, "P1-averaged": None}
+
+
+_CORNERS = np.vstack([np.zeros(3), np.eye(3)])
+CORNERS_AND_MIDPOINTS = np.vstack(
+    [_CORNERS, [(_CORNERS[a] + _CORNERS[b]) / 2 for a, b in combinations(range(4), 2)]]
+)
 
 
 class Element:
@@ -104,7 +111,10 @@ class Element:
         self._residual = compile_form(residual)
         self._tangent = compile_form(ufl.derivative(residual, self.state, trial))
         self._matrix = fem.create_matrix(self._tangent, block_mode=la.BlockMode.expanded)
-        points, _ = basix.make_quadrature(basix.CellType.tetrahedron, degree or 1)
+        points = np.asarray(basix.make_quadrature(basix.CellType.tetrahedron, degree or 1)[0])
+        self._quadrature_points = len(points)
+        # J of a quadratic displacement is cubic: it can be negative at a corner and positive inside.
+        points = np.vstack([points, CORNERS_AND_MIDPOINTS])
         self._jacobian = compile_expression(ufl.det(ufl.Identity(3) + ufl.grad(u)), points)
         cells = self.body.mesh.topology.index_map(3).size_local
         self._cells = np.arange(cells, dtype=np.int32)
@@ -132,11 +142,11 @@ class Element:
     def _update(self, x: Array) -> None:
         """Bring coefficients that depend on the unknowns up to date."""
 
-    def jacobians(self, x: Array) -> Array:
-        """Smallest J at the quadrature points of each cell, shape (m,)."""
+    def jacobians(self, x: Array, nodes: bool = False) -> Array:
+        """Smallest J at the quadrature points of each cell, and at its corners and midpoints too, shape (m,)."""
         self.state.x.array[:] = x
-        values = self._jacobian.eval(self.body.mesh, self._cells)
-        return np.asarray(values.reshape(len(self._cells), -1).min(axis=1))
+        values = self._jacobian.eval(self.body.mesh, self._cells).reshape(len(self._cells), -1)
+        return np.asarray(values[:, : None if nodes else self._quadrature_points].min(axis=1))
 
     def strain_energy(self, x: Array) -> float:
         """Energy stored in tissues and capsules, µJ."""

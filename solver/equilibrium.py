@@ -61,8 +61,10 @@ class State:
         Newton iterations and load steps.
     seconds : float
         Wall time.
-    unknowns : int
-        Size of the system.
+    element : str
+        Element it was solved with.
+    solution : ndarray, shape (unknowns,), float64
+        Every unknown of that element, to go on from.
     """
 
     displacement: Array
@@ -76,7 +78,13 @@ class State:
     iterations: int
     steps: int
     seconds: float
-    unknowns: int
+    element: ElementName
+    solution: Array
+
+    @property
+    def unknowns(self) -> int:
+        """Size of the system."""
+        return len(self.solution)
 
 
 class _Failed(Exception):
@@ -114,7 +122,7 @@ class Equilibrium:
         prescribed: tuple[ArrayLike, ArrayLike] | None = None,
         gravity: bool = True,
         steps: int = 1,
-        start: State | None = None,
+        start: State | Array | None = None,
         progress: Progress = silent,
     ) -> State:
         """Bring the body to equilibrium.
@@ -129,9 +137,9 @@ class Equilibrium:
             False switches the body's gravity off.
         steps : int
             Load steps to begin with; more are taken where they are needed.
-        start : State, optional
-            Equilibrium of the same body to start from; default the stress-free shape, or the scanned shape
-            where the body knows its stress-free one.
+        start : State or ndarray, shape (n, 3), optional
+            Equilibrium of the same body, or displacement from the scanned shape in mm, to start from; default the
+            stress-free shape, or the scanned shape where the body knows its stress-free one.
         progress : Progress
 
         Returns
@@ -189,7 +197,8 @@ class Equilibrium:
             iterations=iterations,
             steps=steps,
             seconds=seconds,
-            unknowns=element.unknowns,
+            element=element.name,
+            solution=x,
         )
 
 
@@ -197,18 +206,26 @@ class _Path:
     """One solve: the load between a start and its target, and the steps along it."""
 
     def __init__(
-        self, solver: Equilibrium, vertices: Index, target: Array, gravity: bool, start: State | None
+        self, solver: Equilibrium, vertices: Index, target: Array, gravity: bool, start: State | Array | None
     ) -> None:
         self.element, self.body = solver.element, solver.body
         self.vertices, self.target = vertices, target
         known = bool(np.any(self.body.scanned_displacement))
-        origin = self.body.scanned_displacement if start is None else start.from_reference
-        self.x0 = self.element.from_vertices(origin)
+        self.x0 = self._begin(start)
         self._grow_loads = start is None and not known
         self.gravity = self.body.gravity_mm_s2 if gravity else np.zeros(3)
         self._fix(vertices, target)
         self.loads = self._forces_at_start()
         self.iterations = 0
+
+    def _begin(self, start: State | Array | None) -> Array:
+        """Unknowns to start from: those of a state of this element, else what its vertices interpolate."""
+        if isinstance(start, State):
+            if start.element == self.element.name:
+                return start.solution.copy()
+            start = start.displacement
+        moved = np.zeros_like(self.body.scanned_displacement) if start is None else start
+        return self.element.from_vertices(self.body.scanned_displacement + moved)
 
     def _fix(self, vertices: Index, target: Array) -> None:
         """Prescribed unknowns, where they start and where they end."""
@@ -229,6 +246,10 @@ class _Path:
         self.body.gravity.value[:] = self.gravity * part
         self.element.share.value[()] = part
 
+    def _grows(self) -> bool:
+        """Whether a smaller share of the load is another problem at all."""
+        return self._grow_loads or not np.array_equal(self.held_at(0.0), self.final)
+
     def held_at(self, share: float) -> Array:
         """Values of the prescribed unknowns at this share of the load."""
         begin = self.x0[self.fixed]
@@ -247,7 +268,7 @@ class _Path:
                 y, spent = self._step(x, last, share, upto)
             except _Failed as failure:
                 step *= min(0.5, max(0.05, failure.reach))
-                if step < SMALLEST_STEP:
+                if step < SMALLEST_STEP or not self._grows():
                     raise SolverError(
                         f"No equilibrium beyond {share:.1%} of the load: {failure}; "
                         "pull less far, spread the load over a larger patch, or refine the mesh there."
@@ -376,6 +397,9 @@ class _Path:
         jacobians = self.element.jacobians(x)
         if jacobians.min() <= MINIMUM_JACOBIAN:
             raise _Failed(f"the tissue is crushed ({self._where_jacobian(jacobians)})")
+        everywhere = self.element.jacobians(x, nodes=True)
+        if everywhere.min() <= 0.0:
+            raise _Failed(f"the tissue is turned inside out ({self._where_jacobian(everywhere)})")
 
     def _where_jacobian(self, jacobians: Array) -> str:
         worst = int(np.argmin(jacobians))

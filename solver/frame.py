@@ -27,7 +27,8 @@ class Frame:
     residual : float
         Out-of-balance force relative to the forces in play.
     distance_mm : float
-        Estimated distance of the farthest vertex to the converged state, mm.
+        Estimated distance of the farthest vertex to the converged state, mm: the length of the next quasi-Newton
+        step. Where the tissue buckles the tangent is stiffened to stay definite, and it is a lower bound only.
     mean_distance_mm : float
         The same, mean over all vertices.
     state : {"converged", "approaching", "stale"}

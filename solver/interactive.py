@@ -65,6 +65,10 @@ class Snapshot:
     factor: Factor
     factored_at: Array
     curvature: Curvature
+    direction: Array | None
+    slow: int
+    stuck: bool
+    frames: int
 
 
 class Interactive:
@@ -221,6 +225,9 @@ class Interactive:
         """See the body's attachments anew, after one was divided."""
         self.body.check_supported()
         self._averaged.refresh_supports()
+        self._refactoring = None
+        self._curvature.clear()
+        self._take_hold()
         self._refactor()
 
     def _held_patch(self, tool: str) -> Patch:
@@ -483,6 +490,7 @@ class Interactive:
         return Snapshot(
             self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
+            self._direction, self._slow, self._stuck, self._frames,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -495,9 +503,11 @@ class Interactive:
         self._response = Response(self._factor, self._averaged.vertices, self._holding())
         self._curvature = snapshot.curvature.copy()
         self._take_hold()
+        self._direction, self._slow = snapshot.direction, snapshot.slow
+        self._stuck, self._frames = snapshot.stuck, snapshot.frames
 
     def reset(self) -> None:
-        """Go back to rest, with no tool on the tissue."""
+        """Go back to where the tissue rested at first, with no tool on it; what was divided stays divided."""
         self.restore(self._rest)
 
     @property
@@ -554,19 +564,14 @@ def reference_error(live: Interactive) -> tuple[float, float]:
     SolverError
         If a tool is letting go (its force is not a prescribed displacement), or Newton's method fails.
     """
-    from solver.equilibrium import Equilibrium, State
+    from solver.equilibrium import Equilibrium
 
     body = live.body
     if len(live.tools) != len(live.snapshot().patches):
         raise SolverError("A tool is letting go; compare when it has been released.")
     u = live.displacement
     held = np.concatenate([np.zeros(0, dtype=np.int64), *(live.held_by(tool) for tool in live.tools)])
-    start = State(
-        displacement=u, from_reference=u + body.scanned_displacement, pressure_kPa=None, held=held,
-        reaction_mN=np.zeros((len(held), 3)), minimum_jacobian=float("nan"), strain_energy_uJ=float("nan"),
-        residual=float("nan"), iterations=0, steps=0, seconds=0.0, unknowns=u.size,
-    )  # fmt: skip
-    found = Equilibrium(body, element="P1-averaged").solve(prescribed=(held, u[held]), start=start)
+    found = Equilibrium(body, element="P1-averaged").solve(prescribed=(held, u[held]), start=u)
     error = np.linalg.norm(found.displacement - u, axis=1)
     return float(error.mean()), float(error.max())
 

@@ -1,8 +1,8 @@
 """The stress-free shape of an organ that the scan shows under gravity.
 
 The live discretisation has an inverse solve of its own (`solver.resting`), which gives the first guess here. From
-there X is moved by the misfit of a forward solve, the inverse fixed point of Sellier (2011, J Mech Phys Solids
-59:1364), sped up by Anderson's acceleration over the last shapes (Walker & Ni 2011, SIAM J Numer Anal 49:1715). A
+there X is moved by the misfit of a forward solve, the inverse fixed point of Sellier (2011, J Fluids Struct
+27:1461), sped up by Anderson's acceleration over the last shapes (Walker & Ni 2011, SIAM J Numer Anal 49:1715). A
 forward solve of the element asked for has the last word.
 """
 

@@ -14,7 +14,8 @@
 `reference_error_mm`           mean distance of the mesh's vertices at the end from the converged equilibrium
                                of the same mesh, element and held tissue, by Newton's method, mm
 `reference_error_max_mm`       the same, farthest vertex
-`reference_error_peak_mm`      the mean at the frame of the largest displacement, mm
+`reference_error_peak_mm`      the mean at the frame of the largest displacement in which every tool holds, mm;
+                               all three are null where the reference tier refuses the state, as the report says
 `state_hash`                   SHA-256 of the acts and the final displacement
 `case_sha256`                  identity of the case's content
 =============================  =====================================================================
@@ -35,11 +36,11 @@ from twin.rehearsal import Outcome, Rehearsal
 
 @dataclass(frozen=True)
 class ReferenceError:
-    """Distance of live states to the converged equilibrium, mm, mean and farthest over the vertices."""
+    """Distance of live states to the converged equilibrium, mm, over the vertices; None where it was refused."""
 
-    end_mean_mm: float
-    end_max_mm: float
-    peak_mean_mm: float
+    end_mean_mm: float | None
+    end_max_mm: float | None
+    peak_mean_mm: float | None
 
 
 def measure_reference_error(live: Interactive, peak: Snapshot) -> ReferenceError:

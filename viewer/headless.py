@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from anatomy.progress import Progress, silent
 from solver.actions import Act, Grasp
 from solver.body import Body
+from solver.errors import SolverError
 from solver.frame import Frame
 from solver.interactive import Interactive, Snapshot
 from twin.case import Case
 from twin.errors import TwinError
 from twin.folder import folder_or_nothing
-from twin.metrics import measure_reference_error, metrics
+from twin.metrics import ReferenceError, measure_reference_error, metrics
 from twin.rehearsal import Outcome, Rehearsal
 from twin.stages import Stages
 from viewer import report
@@ -95,7 +96,7 @@ def replay_case(
     if recording.peak is None:
         raise TwinError("The rehearsal made no frame; give its actions a duration.")
     with stages.stage("reference", "Comparing with the converged equilibrium"):
-        error = measure_reference_error(recording.live, recording.peak)
+        error, refused = _compared(recording.live, recording.peak)
     with folder_or_nothing(out) as folder:
         with stages.stage("pictures", "Drawing" + (" the movie" if movie else "")) as inner:
             pictures = _draw(case, rehearsal, recording, folder, movie, inner)
@@ -107,8 +108,24 @@ def replay_case(
             folder / "slices.png", "The scan where the tissue moves most, as scanned and as pulled"
         )
         course = _course(rehearsal, outcome)
-        report.write_report(folder / "report.html", case, found, pictures, course, slices=slices)
+        report.write_report(
+            folder / "report.html",
+            case,
+            found,
+            pictures,
+            course,
+            slices=slices,
+            warnings=[refused] if refused else [],
+        )
     return found
+
+
+def _compared(live: Interactive, peak: Snapshot) -> tuple[ReferenceError, str]:
+    """Distance to the reference tier; where that refuses the state, nothing, and why."""
+    try:
+        return measure_reference_error(live, peak), ""
+    except SolverError as error:
+        return ReferenceError(None, None, None), f"Not compared with the converged equilibrium: {error}"
 
 
 def _check_out(out: Path) -> None:

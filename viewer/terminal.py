@@ -281,7 +281,8 @@ def _tell_metrics(metrics: dict[str, Any]) -> None:
         ("median_frame_ms", "median frame", "ms"),
         ("worst_frame_ms", "worst frame", "ms"),
     ):
-        table.add_row(words, f"{metrics[name]:.3g} {unit}")
+        value = metrics[name]
+        table.add_row(words, "not compared, see the report" if value is None else f"{value:.3g} {unit}")
     console.print(table)
 
 

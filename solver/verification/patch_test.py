@@ -68,11 +68,12 @@ def _layers() -> list[Row]:
     vertices, move = _confined(organ.points, -squeeze)
     exact = _layered(organ.points[:, 2], squeeze)
     rows = []
+    # P2-P1 is left out: its pressure is continuous across the layers, and the exact one is not.
     for name in ELEMENTS[:3]:
         state = Equilibrium(body, name).solve((vertices, move))
         error = float(np.abs(state.displacement[:, 2] - exact).max())
         quantity = f"{name}: largest error in two layers, stiffness 1:1000 (mm)"
-        rows.append(Row.compare("patch test", quantity, error, 0.0, 1e-8, "exact"))
+        rows.append(Row.compare("patch test", quantity, error, 0.0, 1e-10, "exact"))
     return rows
 
 

@@ -175,3 +175,33 @@ def test_surface_loads_meet_their_resultant():
         assert total[:2] == pytest.approx([0, 0], abs=exact)
         assert total[2] == pytest.approx(40.0, rel=0.02)
     assert state.pressure_kPa[organ.points[:, 2] > 10].mean() < 0
+
+
+def _pushed(element, depth_mm, start=None):
+    organ = kuhn_block((40, 20, 20), (8, 4, 4))
+    tissue = Tissue("block", NeoHookean(2.0), Compressibility(100.0), 1e-6, "test")
+    body = Body(organ, {"liver": tissue}, [], (0, 0, 0))
+    x = organ.points
+    base = np.flatnonzero(x[:, 0] < 1e-9)
+    patch = np.flatnonzero(np.linalg.norm(x - [20, 20, 20], axis=1) < 5.1)
+    goal = np.zeros((len(base) + len(patch), 3))
+    goal[len(base) :, 1] = -depth_mm
+    return Equilibrium(body, element), (np.concatenate([base, patch]), goal)
+
+
+@pytest.mark.parametrize("element", ["P1-averaged", "P2", "P2-P1"])
+def test_a_state_goes_on_from_itself(element):
+    solver, held = _pushed(element, 2.0)
+    first = solver.solve(prescribed=held)
+    again = solver.solve(prescribed=held, start=first)
+    assert again.iterations <= 1
+    assert np.allclose(again.displacement, first.displacement, atol=1e-7)
+    on = solver.solve(prescribed=(held[0], 1.2 * held[1]), start=first)
+    fresh = solver.solve(prescribed=(held[0], 1.2 * held[1]))
+    assert np.allclose(on.displacement, fresh.displacement, atol=1e-6)
+
+
+def test_no_corner_of_a_quadratic_cell_is_inside_out():
+    solver, held = _pushed("P2-P1", 12.0)
+    with pytest.raises(SolverError, match="inside out"):
+        solver.solve(prescribed=held)

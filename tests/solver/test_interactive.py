@@ -196,3 +196,33 @@ def test_a_body_that_nothing_holds_is_refused():
     organ = kuhn_block((80, 40, 40), (4, 2, 2))
     with pytest.raises(SolverError, match="not held"):
         Interactive(Body(organ, attachments=[]))
+
+
+def test_a_restored_state_goes_on_as_the_first_time(live):
+    _lift(live, (0.0, 0.0, 6.0), frames=10)
+    saved = live.snapshot()
+
+    def go_on():
+        for k in range(1, 7):
+            live.move("grasper", CORNER + np.array([0.0, -1.0 * k, 6.0]))
+            live.step(iterations=1, advance_s=1 / 30)
+        return live.displacement
+
+    first = go_on()
+    live.restore(saved)
+    assert np.abs(go_on() - first).max() < 1e-9
+
+
+def test_a_divided_support_is_felt_at_once():
+    body = _body()
+    free = Interactive(body)
+    free.grasp("grasper", CORNER, 12.0)
+    free.move("grasper", CORNER + np.array([0.0, 0.0, 4.0]))
+    free.settle(1e-3)
+    before = free.displacement
+    free.body.release("bed")
+    free.refresh_supports()
+    assert free.step(iterations=0).state != "converged"
+    free.settle(1e-3)
+    assert np.abs(free.displacement - before).max() > 0.5
+    assert reference_error(free)[1] < 0.02
