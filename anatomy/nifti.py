@@ -73,8 +73,7 @@ def read_grid(path: Path) -> NDArray[np.float64] | None:
     ras = _patient_form(path, header, forms)
     if not np.isfinite(ras).all() or abs(np.linalg.det(ras[:3, :3])) < 1e-9:
         raise AnatomyError(f"{path} gives its voxels no volume (its matrix is singular): convert it again")
-    lps = np.diag([-scale, -scale, scale, 1.0]) @ ras
-    return lps
+    return np.diag([-scale, -scale, scale, 1.0]) @ ras
 
 
 def _patient_form(

@@ -8,7 +8,7 @@ belong to the organ for the mechanics, and their surface is shown and moves with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,11 @@ class Choice:
     edge_mm : float, optional
         Edge of the tetrahedra inside the organs, mm; if None, chosen so that the mesh keeps to `BUDGET_TETS`.
     series : str, optional
-        Which series of a DICOM folder that holds several: its number in the refusal's list, or its UID.
+        Which of several: a series or stack of a DICOM folder by its number in the refusal's list, a series by its
+        UID, or a volume of a four-dimensional file.
+    repair : sequence of str
+        What may be mended where the slices are no regular volume: names from `anatomy.repairs.REPAIRS`. What was
+        done is kept in the case.
     title : str
         What a person calls the case.
     replace : bool
@@ -63,6 +67,7 @@ class Choice:
     structures: Sequence[str] | None = None
     edge_mm: float | None = None
     series: str | None = None
+    repair: Sequence[str] = ()
     title: str = ""
     replace: bool = False
 
@@ -80,7 +85,7 @@ def build_case(
     Parameters
     ----------
     scan : str or Path
-        DICOM folder, or NIfTI, NRRD or MHA file.
+        DICOM folder, zip archive of one or enhanced file, or NIfTI, NRRD or MHA file.
     case : str or Path
         The folder to make.
     labels : str or Path, optional
@@ -106,8 +111,8 @@ def build_case(
     check_free(Path(case), replace=choice.replace)
     wanted = None if choice.structures is None else [find(name).name for name in choice.structures]
     stages = Stages(progress)
-    with stages.stage("read", "Reading the scan"):
-        image = Scan.read(scan, series=choice.series)
+    with stages.stage("read", "Reading the scan") as inner:
+        image = Scan.read(scan, series=choice.series, progress=inner, repair=choice.repair)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
         label_map = _label(image, labels, wanted, inner)
     meshed, carried = _split(label_map)
@@ -120,12 +125,14 @@ def build_case(
         facts: dict[str, Any] = {
             "source": {
                 "scan": Path(scan).name,
+                "series": choice.series,
+                "repairs": [asdict(repair) for repair in image.repairs],
                 "labels": Path(labels).name if labels else None,
                 "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",
             },
             "carried": carried,
             "confidence": {name: float(c) for name, c in label_map.confidence.items()},
-            "warnings": list(label_map.warnings),
+            "warnings": [*_mended(image), *label_map.warnings],
             "stages_s": stages.seconds,
         }
         return Case.create(
@@ -138,6 +145,11 @@ def build_case(
             facts=facts,
             replace=choice.replace,
         )
+
+
+def _mended(scan: Scan) -> list[str]:
+    """What was done to make a volume of the scan, for everyone who looks at the case."""
+    return [f"The scan was mended ({repair})." for repair in scan.repairs]
 
 
 def _label(scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress) -> LabelMap:

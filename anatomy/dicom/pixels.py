@@ -112,18 +112,19 @@ def stored_planes(group: Sequence[Slice]) -> Iterator[tuple[Dataset, NDArray[Any
 
 def _values(group: Sequence[Slice], modality: str, whole: bool) -> Iterator[NDArray[Any]]:
     for one, (data, stored) in zip(group, stored_planes(group), strict=True):
-        if whole and stored.dtype.kind in "iu":
-            plane = stored.astype(np.int64 if stored.dtype.itemsize > 2 else np.int32)
-            plane = plane * int(one.slope) + int(one.intercept) if one.slope != 1.0 else plane
-            if one.slope == 1.0 and one.intercept:
-                plane += int(one.intercept)
-        else:
-            plane = (stored * one.slope + one.intercept).astype(np.float64)
+        plane = _rescaled(stored, one, whole)
         _blank_padding(plane, stored, data, one, modality)
         if modality == "CT":
             np.maximum(plane, AIR_HU, out=plane)
-        small = plane.dtype.kind == "i" and plane.min() >= -32768 and plane.max() <= 32767
+        small = plane.dtype.kind == "i" and int(plane.min()) >= -32768 and int(plane.max()) <= 32767
         yield plane.astype(np.int16 if small else np.float32)
+
+
+def _rescaled(stored: NDArray[Any], one: Slice, whole: bool) -> NDArray[Any]:
+    """Slope times the stored numbers plus intercept: int64 where all three are whole, else float64."""
+    if whole and stored.dtype.kind in "iu":
+        return stored.astype(np.int64) * int(one.slope) + int(one.intercept)
+    return stored.astype(np.float64) * one.slope + one.intercept
 
 
 def _blank_padding(

@@ -157,13 +157,9 @@ def _check_kind(slices: Sequence[Slice]) -> None:
 def _stacks(series: Group) -> list[Group]:
     """Stacks of a series: of one direction, size and kind each, numbered 'series.stack'."""
     parts = [("", list(series.slices))]
-    for words, key in (
-        ("localiser", lambda one: one.is_localiser),
-        ("stack", lambda one: one.stack),
-        ("size", _size_words),
-    ):
-        parts = _split(parts, words, key)
-    parts = _split_by_direction(parts)
+    parts = _split(parts, "localiser", lambda one: one.is_localiser)
+    parts = _split_by_direction(_split(parts, "stack", lambda one: one.stack))
+    parts = _split(parts, "size", _size_words)
     for kind in KINDS:
         parts = _split_by_kind(parts, kind)
     parts.sort(key=lambda part: -len(part[1]) if len(parts) > 1 else 0)
@@ -242,7 +238,8 @@ def _largest(place: Path, stacks: list[Group], wanted: frozenset[str]) -> tuple[
     reason = _difference(stacks)
     choice = f"{reason} in {place}: {_list(stacks)}; choose one with series=NUMBER (--series NUMBER)"
     if not clear:
-        raise AnatomyError(choice)
+        unsure = " (drop cannot tell which to keep: none has most of the slices)" if "drop" in wanted else ""
+        raise AnatomyError(choice + unsure)
     refuse_unmended([Fault(choice, "drop", f"keeps {first.number}, which has most of the slices")], wanted)
     return first, Repair("drop", f"{total - len(first.slices)} of {total} slices, all but stack {first}")
 
