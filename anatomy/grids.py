@@ -88,10 +88,16 @@ def _upright(
     size = np.ceil(high - low - 1e-6).astype(int) + 1
     origin = affine[:3, 3] + direction @ (low * edges)
     array = sitk.GetArrayViewFromImage(image)
-    indexed = sitk.GetImageFromArray(array)
+    # As floating point: ITK cuts interpolated whole numbers off instead of rounding them.
+    indexed = sitk.GetImageFromArray(array.astype(np.float32))
     back = np.linalg.inv(affine)
     transform = sitk.AffineTransform(back[:3, :3].ravel().tolist(), back[:3, 3].tolist())
-    return sitk.Resample(
+    upright = sitk.Resample(
         indexed, size.tolist(), transform, sitk.sitkLinear, origin.tolist(), edges.tolist(),
         direction.ravel().tolist(), float(array.min()),
     )  # fmt: skip
+    if array.dtype.kind == "f":
+        return upright
+    whole = sitk.GetImageFromArray(np.rint(sitk.GetArrayViewFromImage(upright)).astype(np.int32))
+    whole.CopyInformation(upright)
+    return whole

@@ -70,14 +70,14 @@ def read_grid(path: Path) -> NDArray[np.float64] | None:
             f"{path} does not say how its voxels lie in the patient (qform_code and sform_code are 0), so left "
             "and right are unknown: convert it again from DICOM with a tool that keeps the orientation"
         )
-    ras = _patient_form(path, header, forms)
+    ras = _patient_form(path, header, forms, scale)
     if not np.isfinite(ras).all() or abs(np.linalg.det(ras[:3, :3])) < 1e-9:
         raise AnatomyError(f"{path} gives its voxels no volume (its matrix is singular): convert it again")
     return np.diag([-scale, -scale, scale, 1.0]) @ ras
 
 
 def _patient_form(
-    path: Path, header: _Header, forms: dict[str, tuple[int, NDArray[np.float64]]]
+    path: Path, header: _Header, forms: dict[str, tuple[int, NDArray[np.float64]]], scale: float
 ) -> NDArray[np.float64]:
     """The form that leads to the patient's space."""
     matrices = [matrix for _, matrix in forms.values()]
@@ -87,10 +87,11 @@ def _patient_form(
     scanner = [matrix for code, matrix in forms.values() if code == _SCANNER]
     if len(scanner) == 1:
         return scanner[0]
+    worst_mm = _apart(header, *matrices) * _edge(header) * scale
     raise AnatomyError(
         f"{path} places its voxels twice, and differently: qform (code {header.qform_code}) and sform (code "
-        f"{header.sform_code}) are up to {_apart(header, *matrices) * _edge(header):.1f} apart; convert it again "
-        "from DICOM, or set the code of the wrong one to 0"
+        f"{header.sform_code}) are up to {worst_mm:.1f} mm apart; convert it again from DICOM, or set the code of "
+        "the wrong one to 0"
     )
 
 

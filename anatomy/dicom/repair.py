@@ -111,11 +111,12 @@ def deskew(
     upright = np.empty((len(voxels), rows, columns), voxels.dtype)
     for index, plane in enumerate(voxels):
         shift = sitk.TranslationTransform(2, (low - steps[index]).tolist())
+        # As floating point: ITK cuts interpolated whole numbers off instead of rounding them.
         moved = sitk.Resample(
-            sitk.GetImageFromArray(plane), (int(columns), int(rows)), shift, sitk.sitkLinear,
+            sitk.GetImageFromArray(plane.astype(np.float32)), (int(columns), int(rows)), shift, sitk.sitkLinear,
             (0.0, 0.0), (1.0, 1.0), (1.0, 0.0, 0.0, 1.0), background,
         )  # fmt: skip
-        upright[index] = sitk.GetArrayViewFromImage(moved)
+        upright[index] = _as(voxels.dtype, sitk.GetArrayViewFromImage(moved))
     origin = stack.positions[0] + (low * spacing) @ stack.frame[:2]
     worst = float(np.linalg.norm(stack.aside, axis=1).max())
     words = (
@@ -159,7 +160,7 @@ def resample(voxels: NDArray[Any], stack: Stack) -> tuple[NDArray[Any], float, R
             made[index] = voxels[at + int(part)]
             continue
         value = (1.0 - part) * voxels[at].astype(np.float32) + part * voxels[at + 1].astype(np.float32)
-        made[index] = np.rint(value) if voxels.dtype.kind == "i" else value
+        made[index] = _as(voxels.dtype, value)
     invented = int(((share > 0.0) & (share < 1.0)).sum())
     at = int(np.argmax(stack.gaps))
     words = (
@@ -167,6 +168,11 @@ def resample(voxels: NDArray[Any], stack: Stack) -> tuple[NDArray[Any], float, R
         f"widest gap is {stack.gaps[at]:.4g} mm, after slice {at + 1} of {len(heights)}"
     )
     return made, float(length / (len(even) - 1)), Repair("resample", words)
+
+
+def _as(kind: np.dtype[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Interpolated values, rounded where the volume holds whole numbers."""
+    return np.rint(values) if kind.kind == "i" else values
 
 
 def background_of(voxels: NDArray[Any], modality: str) -> float:
