@@ -95,7 +95,18 @@ def coded(items: Any, region: Any = None) -> Coded | None:
     )
 
 
-def _header(path: Path, tags: list[str]) -> pydicom.Dataset:
+def image_headers(source: Path) -> list[pydicom.Dataset]:
+    """Headers, without pixels, of the DICOM files below a folder, by path.
+
+    Raises
+    ------
+    AnatomyError
+        If one of them is damaged.
+    """
+    return [_header(p, None) for p in sorted(source.rglob("*")) if p.is_file() and is_dicom(p)]
+
+
+def _header(path: Path, tags: list[str] | None) -> pydicom.Dataset:
     try:
         with pydicom.config.disable_value_validation():
             return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)

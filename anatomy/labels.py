@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from anatomy import images, label_files, seg_nrrd, structures
 from anatomy.dicom_object import frames_of_reference
+from anatomy.dicom_seg_out import Kind, Origin, write_seg
 from anatomy.errors import AnatomyError
 from anatomy.files import whole_or_nothing
 from anatomy.label_names import Names, sidecar
@@ -271,18 +272,51 @@ class LabelMap:
         except AnatomyError as error:
             raise AnatomyError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
-    def write(self, path: str | Path) -> None:
-        """Write compressed, whole or not at all.
+    def write(
+        self,
+        path: str | Path,
+        source: str | Path | None = None,
+        *,
+        series: str | None = None,
+        kind: Kind = "BINARY",
+        origin: Origin | None = None,
+    ) -> None:
+        """Write compressed, whole or not at all: NRRD, NIfTI, MHA, or DICOM-SEG (.dcm).
 
         NRRD carries the names in its header as 3D Slicer's segment keys (name it `.seg.nrrd` to have Slicer
-        load it as a segmentation); NIfTI and MHA get a JSON file {value: name} beside them.
+        load it as a segmentation); NIfTI and MHA get a JSON file {value: name} beside them. DICOM-SEG carries
+        SNOMED CT codes, and the patient and study of the source series, copied and never made up.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; its ending says the type.
+        source : str or Path, optional
+            For DICOM-SEG: the folder of the series that was labelled.
+        series : str, optional
+            For DICOM-SEG: SeriesInstanceUID where several series of the folder lie where the labels do.
+        kind : {'BINARY', 'LABELMAP'}
+            For DICOM-SEG: segmentation type. BINARY, which every viewer reads, numbers its segments from 1 in the
+            order of the label values; LABELMAP keeps the values.
+        origin : {'AUTOMATIC', 'SEMIAUTOMATIC', 'MANUAL'}, optional
+            For DICOM-SEG: how the labels came about; AUTOMATIC for a map with confidences of our protocols,
+            else SEMIAUTOMATIC.
 
         Raises
         ------
         AnatomyError
-            If the type is unknown or the file cannot be written whole.
+            If the type is unknown, the source series is missing or lies elsewhere, or the file cannot be written
+            whole.
         """
         path = Path(path)
+        if path.suffix.lower() == ".dcm":
+            if source is None:
+                raise AnatomyError(
+                    f"to write {path} as DICOM-SEG, give the folder of the series that was labelled"
+                )
+            origin = origin or ("AUTOMATIC" if self.confidence else "SEMIAUTOMATIC")
+            write_seg(path, self.image, self._names, Path(source), series=series, kind=kind, origin=origin)
+            return
         image = sitk.Image(self.image)
         if images.file_type(path) == ".nrrd":
             for key, text in seg_nrrd.segment_keys(self._names, self._geometry.GetSize()).items():

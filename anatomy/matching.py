@@ -70,8 +70,8 @@ def on_grid(
         )
         way = "nearest voxel" if resample == "nearest" else "linear vote of the labels"
         warnings = [f"the labels were resampled to the scan's grid ({way}). {both_grids(labels, scan)}"]
-    before, after = _labelled_ml(labels), _labelled_ml(image)
-    if after == 0.0:
+    before, after = _labelled(labels), _labelled(image)
+    if after == 0:
         raise AnatomyError(
             f"no label lies inside the scan: they belong to another scan or another place. "
             f"{both_grids(labels, scan)}"
@@ -137,6 +137,5 @@ def _copied(
     return image
 
 
-def _labelled_ml(image: sitk.Image) -> float:
-    count = int(np.count_nonzero(sitk.GetArrayViewFromImage(image)))
-    return count * float(np.prod(image.GetSpacing())) / 1000.0
+def _labelled(image: sitk.Image) -> int:
+    return int(np.count_nonzero(sitk.GetArrayViewFromImage(image)))

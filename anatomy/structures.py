@@ -128,11 +128,12 @@ def canonical(name: str) -> str:
 def of_code(coded: Coded) -> Structure | None:
     """The structure a code stands for, or None where no structure, or no single one, has it.
 
-    Older identifiers (SRT) are compared as DICOM maps them (PS3.16 annex O). A finding, such as a tumour, must lie
+    Older identifiers (SRT, and SNM3 and 99SDM, which count as SRT) are compared as DICOM maps them (PS3.16 8.1). A finding, such as a tumour, must lie
     in the organ of the structure.
     """
-    wanted = Code(coded.value, coded.scheme, "")
-    region = Code(coded.region, coded.scheme, "") if coded.region else None
+    scheme = "SRT" if coded.scheme in ("SNM3", "99SDM") else coded.scheme
+    wanted = Code(coded.value, scheme, "")
+    region = Code(coded.region or "", scheme, "")
     for structure in vocabulary().values():
         if structure.snomed is None or structure.side != coded.side:
             continue
