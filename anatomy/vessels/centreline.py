@@ -1,0 +1,350 @@
+"""Centrelines: from the mask of a vessel system to its tree.
+
+From the root a front runs through the mask, slowly near walls, so that ways of least cost keep to the middle; the
+farthest voxel that no branch covers yet becomes the end of the next branch, and its way back is followed until the
+tree is met (TEASAR: Sato et al. 2000, Pacific Graphics, p. 281; with the root's single shortest-path tree as in
+Bitter et al. 2001, IEEE Trans Vis Comput Graph 7:195). A branch that hardly leaves the vessel it springs from is a spur
+of the surface and is left out. The lines are then smoothed along the graph (Taubin 1995, SIGGRAPH, p. 351), and each
+piece gets the radius of the cylinder that holds the voxels nearest to it, so that the tree keeps the volume of the
+mask. Parts that no root reaches are joined over a small gap or kept as trees of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.spatial import cKDTree
+
+from anatomy.errors import AnatomyError
+from anatomy.progress import Progress, silent
+from anatomy.vessels.grid import Grid, cubic, graph, neighbours
+from anatomy.vessels.tree import VesselTree
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+# How much dearer a way along the wall is than one in the middle: cost per length is depth to this power.
+_CENTRING = -3.0
+# A branch covers what lies within this many radii of it.
+_COVER = 1.3
+# Taubin's two factors: shrink, then a little more back.
+_SMOOTH, _UNSMOOTH = 0.5, -0.52
+
+
+@dataclass(frozen=True)
+class CentrelineRules:
+    """What counts as a branch.
+
+    Parameters
+    ----------
+    spur_radii : float
+        A branch shorter than this many radii of the vessel at its fork, measured beyond that vessel's wall, is a
+        spur.
+    spur_mm : float
+        Nor is anything shorter than this beyond the wall.
+    gap_mm : float
+        Parts nearer than this to what is reached are joined to it over the gap.
+    least_ml : float
+        A part smaller than this that stays apart is left out.
+    smoothing : int
+        Passes of smoothing.
+    """
+
+    spur_radii: float = 0.5
+    spur_mm: float = 2.0
+    gap_mm: float = 4.0
+    least_ml: float = 0.05
+    smoothing: int = 12
+
+    def __post_init__(self) -> None:
+        for name in ("spur_radii", "spur_mm", "gap_mm", "least_ml", "smoothing"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                raise AnatomyError(f"{name} is {value}; give zero or a positive number")
+
+
+def centreline(
+    label: sitk.Image,
+    root_mm: ArrayLike | None = None,
+    rules: CentrelineRules | None = None,
+    edge_mm: float | None = None,
+    progress: Progress = silent,
+) -> VesselTree:
+    """Tree of a vessel system.
+
+    Parameters
+    ----------
+    label : SimpleITK.Image
+        Mask of the vessels (anything but 0), any spacing and direction, LPS mm.
+    root_mm : array-like, shape (3,) or (r, 3), optional
+        Where the system begins, LPS mm: the mask's voxel nearest to each point becomes a root. By default the widest
+        place of every part.
+    rules : CentrelineRules, optional
+    edge_mm : float, optional
+        Edge of the cubic voxels it is worked on; as `grid.cubic` chooses it by default.
+    progress : Progress
+
+    Returns
+    -------
+    VesselTree
+        Nodes about a voxel and a half apart.
+
+    Raises
+    ------
+    AnatomyError
+        If the mask is empty, or a root lies farther than 20 mm from it.
+    """
+    rules = rules or CentrelineRules()
+    progress("following the vessels", 0.0)
+    grid = cubic(label, edge_mm)
+    way = _Ways(grid, _root_voxels(grid, root_mm), rules)
+    progress("following the vessels", 0.4)
+    index, parent = way.branches(progress)
+    points = grid.positions(index)
+    points, parent = _thinned(points, parent, 1.5 * grid.edge_mm)
+    points = _smoothed(points, parent, rules.smoothing)
+    radius = _radii(points, parent, grid)
+    progress("following the vessels", 1.0)
+    return VesselTree(points, radius, parent)
+
+
+def _root_voxels(grid: Grid, root_mm: ArrayLike | None) -> Index | None:
+    """Rows, among the mask's voxels, of those nearest to the given points."""
+    if root_mm is None:
+        return None
+    wanted = np.atleast_2d(np.asarray(root_mm, dtype=np.float64))
+    if wanted.shape[1:] != (3,) or not np.isfinite(wanted).all():
+        raise AnatomyError("a root is a point x, y, z in LPS mm")
+    places = np.argwhere(grid.mask)
+    distance, row = cKDTree(grid.positions(places)).query(wanted)
+    if distance.max() > 20.0:
+        raise AnatomyError(
+            f"the root lies {distance.max():.0f} mm from the vessels: give a point at the trunk, LPS mm"
+        )
+    return np.unique(row).astype(np.int64)
+
+
+class _Ways:
+    """Least-cost ways from the roots through a mask, and the branches that they make."""
+
+    def __init__(self, grid: Grid, roots: Index | None, rules: CentrelineRules) -> None:
+        self.grid, self.rules = grid, rules
+        places, start, end, length = neighbours(grid.mask)
+        self.places = places
+        self.depth = np.maximum(grid.depth[grid.mask].astype(np.float64), 0.25 * grid.edge_mm)
+        start, end, length = self._joined(start, end, length * grid.edge_mm, roots)
+        slow = self.depth**_CENTRING
+        cost = length * 0.5 * (slow[start] + slow[end])
+        size = len(places)
+        self.roots = self._all_roots(graph(size, start, end, length), roots)
+        self.far = dijkstra(graph(size, start, end, length), directed=False, indices=self.roots, min_only=True)
+        _, before, _ = dijkstra(
+            graph(size, start, end, cost), directed=False, indices=self.roots, min_only=True,
+            return_predecessors=True,
+        )  # fmt: skip
+        self.before = before
+
+    def _joined(
+        self, start: Index, end: Index, length: Array, roots: Index | None
+    ) -> tuple[Index, Index, Array]:
+        """Pairs with those added that bridge gaps between parts: the shortest one of each pair of parts in reach."""
+        size = len(self.places)
+        count, part = connected_components(graph(size, start, end, length), directed=False)
+        if count < 2:
+            return start, end, length
+        reach = self.rules.gap_mm / self.grid.edge_mm
+        tree = cKDTree(self.places)
+        pairs = tree.query_pairs(reach, output_type="ndarray")
+        pairs = pairs[part[pairs[:, 0]] != part[pairs[:, 1]]]
+        if not len(pairs):
+            return start, end, length
+        gap = np.linalg.norm(self.places[pairs[:, 0]] - self.places[pairs[:, 1]], axis=1)
+        key = np.sort(part[pairs], axis=1) @ np.array([count, 1])
+        order = np.lexsort((gap, key))
+        first = order[np.unique(key[order], return_index=True)[1]]
+        bridged = pairs[first]
+        return (
+            np.concatenate([start, bridged[:, 0]]),
+            np.concatenate([end, bridged[:, 1]]),
+            np.concatenate([length, gap[first] * self.grid.edge_mm]),
+        )
+
+    def _all_roots(self, connected: object, roots: Index | None) -> Index:
+        """The given roots, and the widest voxel of every part without one that is large enough."""
+        count, part = connected_components(connected, directed=False)
+        voxels = np.bincount(part, minlength=count)
+        served = np.zeros(count, dtype=bool)
+        if roots is not None:
+            served[part[roots]] = True
+        chosen = [] if roots is None else roots.tolist()
+        least = self.rules.least_ml * 1000.0 / self.grid.edge_mm**3
+        largest = int(voxels.argmax())
+        order = np.argsort(-self.depth, kind="stable")
+        for row in order:
+            number = part[row]
+            if not served[number] and (voxels[number] >= least or number == largest):
+                served[number] = True
+                chosen.append(int(row))
+        return np.unique(np.array(chosen, dtype=np.int64))
+
+    def branches(self, progress: Progress) -> tuple[Array, Index]:
+        """Voxel indices (k, 3) of the tree's nodes and their parents, parents first."""
+        node_of = np.full(len(self.places), -1, dtype=np.int64)
+        covered = np.zeros(len(self.places), dtype=bool)
+        tree = cKDTree(self.places)
+        rows: list[int] = []
+        parent: list[int] = []
+        for root in self.roots:
+            node_of[root] = len(rows)
+            rows.append(int(root))
+            parent.append(-1)
+        covered[~np.isfinite(self.far)] = True
+        self._cover(tree, covered, self.roots)
+        order = np.argsort(-np.where(covered, -1.0, self.far), kind="stable")
+        total = max(1, int((~covered).sum()))
+        for row in order:
+            if covered[row]:
+                continue
+            way = self._back(int(row), node_of)
+            fork = int(self.before[way[-1]])
+            covered[row] = True
+            if self._is_spur(way, fork):
+                self._cover(tree, covered, way)
+                continue
+            for voxel in way[::-1]:
+                node_of[voxel] = len(rows)
+                parent.append(int(node_of[self.before[voxel]]))
+                rows.append(int(voxel))
+            self._cover(tree, covered, way)
+            progress("following the vessels", 0.4 + 0.4 * float(covered.sum()) / (total + len(covered)))
+        return self.places[np.array(rows)].astype(np.float64), np.array(parent, dtype=np.int64)
+
+    def _back(self, row: int, node_of: Index) -> Index:
+        """Voxels from an end back to the one before the tree."""
+        way = []
+        while node_of[row] < 0:
+            way.append(row)
+            row = int(self.before[row])
+        return np.array(way, dtype=np.int64)
+
+    def _is_spur(self, way: Index, fork: int) -> bool:
+        length = self.far[way[0]] - self.far[fork]
+        beyond = float(length - self.depth[fork])
+        least = max(self.rules.spur_mm, self.rules.spur_radii * self.depth[fork])
+        return fork not in self.roots and beyond < least
+
+    def _cover(self, tree: cKDTree, covered: NDArray[np.bool_], way: Index) -> None:
+        reach = (_COVER * self.depth[way]) / self.grid.edge_mm + 1.5
+        for near in tree.query_ball_point(self.places[way], reach):
+            covered[near] = True
+
+
+def _thinned(points: Array, parent: Index, step_mm: float) -> tuple[Array, Index]:
+    """The tree with roots, forks and ends, and of what lies between them a node about every `step_mm`."""
+    kids = np.bincount(parent[parent >= 0], minlength=len(parent))
+    keep = (kids != 1) | (parent < 0)
+    since = np.zeros(len(parent))
+    for row in np.flatnonzero(parent >= 0):
+        up = parent[row]
+        since[row] = np.linalg.norm(points[row] - points[up]) + (0.0 if keep[up] else since[up])
+        if since[row] >= step_mm:
+            keep[row] = True
+    above = np.full(len(parent), -1, dtype=np.int64)
+    for row in np.flatnonzero(parent >= 0):
+        up = parent[row]
+        above[row] = up if keep[up] else above[up]
+    new = np.cumsum(keep) - 1
+    up = above[keep]
+    return points[keep], np.where(up >= 0, new[np.maximum(up, 0)], -1)
+
+
+def _smoothed(points: Array, parent: Index, passes: int) -> Array:
+    """Points moved towards the mean of their neighbours along the tree, and a little back; ends and roots stay."""
+    n = len(parent)
+    rows = np.flatnonzero(parent >= 0)
+    up = parent[rows]
+    degree = np.bincount(np.concatenate([rows, up]), minlength=n)
+    loose = degree > 1
+    loose[parent < 0] = False
+    for number in range(2 * passes):
+        total = np.zeros_like(points)
+        np.add.at(total, rows, points[up])
+        np.add.at(total, up, points[rows])
+        mean = total / np.maximum(degree, 1)[:, None]
+        factor = _SMOOTH if number % 2 == 0 else _UNSMOOTH
+        points = np.where(loose[:, None], points + factor * (mean - points), points)
+    return points
+
+
+def _radii(points: Array, parent: Index, grid: Grid) -> Array:
+    """Radius of each piece, mm: of the cylinder that holds the voxels of the piece, evened along the vessel.
+
+    A voxel belongs to the piece that is nearest in units of that piece's radius, so that the wide vessel at a fork
+    keeps its voxels; a branch's first pieces, which lie in the vessel it leaves, do not count.
+    """
+    rows = np.flatnonzero(parent >= 0)
+    if not len(rows):
+        return np.full(len(parent), float(grid.depth.max()))
+    length = VesselTree(points, np.zeros(len(parent)), parent).length_to_parent_mm
+    middle = 0.5 * (points[rows] + points[parent[rows]])
+    places = grid.positions(np.argwhere(grid.mask))
+    count = min(12, len(rows))
+    near, piece = cKDTree(middle).query(places, k=np.arange(1, count + 1))
+    radius = _cylinders(points, parent, length, rows[piece[:, 0]], grid.edge_mm)
+    for _ in range(2):
+        best = np.argmin(near / radius[rows[piece]], axis=1)
+        owner = rows[piece[np.arange(len(places)), best]]
+        outside = _outside_parent(points, parent, radius)
+        radius = _cylinders(points, parent, np.where(outside, length, 0.0), owner, grid.edge_mm)
+    return radius
+
+
+def _outside_parent(points: Array, parent: Index, radius: Array) -> NDArray[np.bool_]:
+    """Nodes that have left the vessel from which their branch springs."""
+    tree = VesselTree(points, radius, parent)
+    outside = np.ones(len(parent), dtype=bool)
+    for branch in tree.branches:
+        fork, rows = branch.nodes[0], branch.nodes[1:]
+        left = np.linalg.norm(points[rows] - points[fork], axis=1) > radius[fork]
+        if parent[fork] >= 0 and left.any():
+            outside[rows] = left
+    return outside
+
+
+def _cylinders(points: Array, parent: Index, length: Array, owner: Index, edge_mm: float) -> Array:
+    """Radii (n,) of cylinders of a length each that hold the voxels whose piece is `owner`; no branch loses volume."""
+    volume = np.bincount(owner, minlength=len(parent)) * edge_mm**3
+    volume[length == 0.0] = 0.0
+    rows = np.flatnonzero(parent >= 0)
+    branch = VesselTree(points, np.zeros(len(parent)), parent).branch_of_node[rows]
+    held = np.bincount(branch, volume[rows])
+    mean = held / (np.pi * np.maximum(np.bincount(branch, length[rows]), 1e-9))
+    square, long = _evened(volume, parent), _evened(length, parent)
+    square /= np.pi * np.maximum(long, 1e-9)
+    # Pieces inside the vessel that a branch leaves have no voxels of their own and take the branch's mean.
+    bare = rows[long[rows] < 1e-3 * edge_mm]
+    square[bare] = mean[branch[np.searchsorted(rows, bare)]]
+    scale = held / np.maximum(np.bincount(branch, square[rows] * length[rows]) * np.pi, 1e-9)
+    square[rows] *= np.where(held[branch] > 0, scale[branch], 1.0)
+    for root in np.flatnonzero(parent < 0):
+        square[root] = square[parent == root].max(initial=0.0)
+    return np.sqrt(np.maximum(square, (0.25 * edge_mm) ** 2))
+
+
+def _evened(values: Array, parent: Index, passes: int = 6) -> Array:
+    """Values averaged with those of the same branch next to them; nothing runs over a fork."""
+    kids = np.bincount(parent[parent >= 0], minlength=len(parent))
+    rows = np.flatnonzero((parent >= 0) & (parent[np.maximum(parent, 0)] >= 0) & (kids[np.maximum(parent, 0)] == 1))
+    up = parent[rows]
+    count = 1.0 + np.bincount(np.concatenate([rows, up]), minlength=len(parent))
+    out = values
+    for _ in range(passes):
+        total = out.copy()
+        np.add.at(total, rows, out[up])
+        np.add.at(total, up, out[rows])
+        out = total / count
+    return out
