@@ -30,7 +30,7 @@ Index = NDArray[np.int64]
 # How much dearer a way along the wall is than one in the middle: cost per length is depth to this power.
 _CENTRING = -3.0
 # A branch covers what lies within this many radii of it.
-_COVER = 1.3
+_COVER = 1.5
 # Taubin's two factors: shrink, then a little more back.
 _SMOOTH, _UNSMOOTH = 0.5, -0.52
 
@@ -54,7 +54,7 @@ class CentrelineRules:
         Passes of smoothing.
     """
 
-    spur_radii: float = 0.5
+    spur_radii: float = 1.0
     spur_mm: float = 2.0
     gap_mm: float = 4.0
     least_ml: float = 0.05
@@ -82,7 +82,7 @@ def centreline(
         Mask of the vessels (anything but 0), any spacing and direction, LPS mm.
     root_mm : array-like, shape (3,) or (r, 3), optional
         Where the system begins, LPS mm: the mask's voxel nearest to each point becomes a root. By default the widest
-        place of every part.
+        end. A part that no root reaches begins at its widest place.
     rules : CentrelineRules, optional
     edge_mm : float, optional
         Edge of the cubic voxels it is worked on; as `grid.cubic` chooses it by default.
@@ -101,15 +101,32 @@ def centreline(
     rules = rules or CentrelineRules()
     progress("following the vessels", 0.0)
     grid = cubic(label, edge_mm)
+    tree = _tree(grid, root_mm, rules, progress)
+    if root_mm is None:
+        tree = _tree(grid, tree.points[_widest_end(tree)], rules, progress)
+    progress("following the vessels", 1.0)
+    return tree
+
+
+def _widest_end(tree: VesselTree) -> int:
+    """Node at the end of the widest branch that ends, at its root or outwards."""
+    ends = [(branch.radius_mm, int(branch.nodes[-1])) for branch in tree.branches if branch.strahler == 1]
+    for branch in tree.branches:
+        begin = int(branch.nodes[0])
+        if tree.parent[begin] < 0 and tree.children_count[begin] == 1:
+            ends.append((branch.radius_mm, begin))
+    return max(ends)[1] if ends else int(tree.roots[0])
+
+
+def _tree(grid: Grid, root_mm: ArrayLike | None, rules: CentrelineRules, progress: Progress) -> VesselTree:
+    """Tree from roots that are given, or from the widest places."""
     way = _Ways(grid, _root_voxels(grid, root_mm), rules)
     progress("following the vessels", 0.4)
     index, parent = way.branches(progress)
     points = grid.positions(index)
     points, parent = _thinned(points, parent, 1.5 * grid.edge_mm)
     points = _smoothed(points, parent, rules.smoothing)
-    radius = _radii(points, parent, grid)
-    progress("following the vessels", 1.0)
-    return VesselTree(points, radius, parent)
+    return VesselTree(points, _radii(points, parent, grid), parent)
 
 
 def _root_voxels(grid: Grid, root_mm: ArrayLike | None) -> Index | None:
@@ -156,7 +173,8 @@ class _Ways:
         count, part = connected_components(graph(size, start, end, length), directed=False)
         if count < 2:
             return start, end, length
-        reach = self.rules.gap_mm / self.grid.edge_mm
+        # Between the centres of two voxels lies half of each besides the gap.
+        reach = self.rules.gap_mm / self.grid.edge_mm + 1.0
         tree = cKDTree(self.places)
         pairs = tree.query_pairs(reach, output_type="ndarray")
         pairs = pairs[part[pairs[:, 0]] != part[pairs[:, 1]]]
@@ -238,7 +256,7 @@ class _Ways:
         return fork not in self.roots and beyond < least
 
     def _cover(self, tree: cKDTree, covered: NDArray[np.bool_], way: Index) -> None:
-        reach = (_COVER * self.depth[way]) / self.grid.edge_mm + 1.5
+        reach = (_COVER * self.depth[way]) / self.grid.edge_mm + 2.0
         for near in tree.query_ball_point(self.places[way], reach):
             covered[near] = True
 
@@ -300,6 +318,24 @@ def _radii(points: Array, parent: Index, grid: Grid) -> Array:
         owner = rows[piece[np.arange(len(places)), best]]
         outside = _outside_parent(points, parent, radius)
         radius = _cylinders(points, parent, np.where(outside, length, 0.0), owner, grid.edge_mm)
+        radius = _bridged(points, parent, radius)
+    return radius
+
+
+def _bridged(points: Array, parent: Index, radius: Array) -> Array:
+    """Radii with those of branches shorter than they are wide put to what their children need by Murray's law.
+
+    Between two forks close together too few voxels are the branch's own to measure it (Murray 1926, PNAS 12:207:
+    r³ of the parent is the sum of r³ of the children).
+    """
+    tree = VesselTree(points, radius, parent)
+    radius, cubes = radius.copy(), np.zeros(len(parent))
+    for branch in tree.branches[::-1]:
+        fork, rows = branch.nodes[0], branch.nodes[1:]
+        need = np.cbrt(cubes[rows[-1]])
+        if branch.length_mm < max(need, branch.radius_mm):
+            radius[rows] = np.maximum(need, branch.radius_mm)
+        cubes[fork] += radius[rows[0]] ** 3
     return radius
 
 

@@ -243,8 +243,9 @@ class VesselTree:
         data.SetPoints(points)
         rows = np.flatnonzero(self.parent >= 0)
         cells = vtkCellArray()
-        pairs = np.stack([np.full(len(rows), 2), self.parent[rows], rows], axis=1)
-        cells.SetCells(len(rows), numpy_to_vtkIdTypeArray(pairs.ravel(), deep=True))
+        ends = np.stack([self.parent[rows], rows], axis=1).ravel()
+        starts = 2 * np.arange(len(rows) + 1)
+        cells.SetData(numpy_to_vtkIdTypeArray(starts, deep=True), numpy_to_vtkIdTypeArray(ends, deep=True))
         data.SetLines(cells)
         for name in ("radius", "parent", "generation", "strahler"):
             array = numpy_to_vtk(np.ascontiguousarray(getattr(self, name)), deep=True)
