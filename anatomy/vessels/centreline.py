@@ -11,6 +11,7 @@ mask. Parts that no root reaches are joined over a small gap or kept as trees of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,8 +82,8 @@ def centreline(
     label : SimpleITK.Image
         Mask of the vessels (anything but 0), any spacing and direction, LPS mm.
     root_mm : array-like, shape (3,) or (r, 3), optional
-        Where the system begins, LPS mm: the mask's voxel nearest to each point becomes a root. By default the widest
-        end. A part that no root reaches begins at its widest place.
+        Where the system begins, LPS mm: the mask's voxel nearest to each point becomes a root. A part without one
+        begins at its widest end.
     rules : CentrelineRules, optional
     edge_mm : float, optional
         Edge of the cubic voxels it is worked on; as `grid.cubic` chooses it by default.
@@ -101,26 +102,37 @@ def centreline(
     rules = rules or CentrelineRules()
     progress("following the vessels", 0.0)
     grid = cubic(label, edge_mm)
-    tree = _tree(grid, root_mm, rules, progress)
-    if root_mm is None:
-        tree = _tree(grid, tree.points[_widest_end(tree)], rules, progress)
+    roots = _root_voxels(grid, root_mm)
+    tree = _tree(grid, roots, rules, progress)
+    ends = _widest_ends(tree, [] if root_mm is None else np.atleast_2d(root_mm))
+    if len(ends) > (0 if roots is None else len(roots)):
+        tree = _tree(grid, _root_voxels(grid, ends), rules, progress)
     progress("following the vessels", 1.0)
     return tree
 
 
-def _widest_end(tree: VesselTree) -> int:
-    """Node at the end of the widest branch that ends, at its root or outwards."""
-    ends = [(branch.radius_mm, int(branch.nodes[-1])) for branch in tree.branches if branch.strahler == 1]
+def _widest_ends(tree: VesselTree, given: Sequence[ArrayLike]) -> Array:
+    """Where each part of a tree begins, shape (r, 3): the given roots, and the widest end of a part without one."""
+    chosen = {int(tree.nearest(point)[0]): np.asarray(point, dtype=np.float64) for point in given}
+    part = np.arange(len(tree.parent))
+    for row in np.flatnonzero(tree.parent >= 0):
+        part[row] = part[tree.parent[row]]
+    served = set(part[list(chosen)].tolist())
+    ends: dict[int, tuple[float, int]] = {}
     for branch in tree.branches:
-        begin = int(branch.nodes[0])
-        if tree.parent[begin] < 0 and tree.children_count[begin] == 1:
-            ends.append((branch.radius_mm, begin))
-    return max(ends)[1] if ends else int(tree.roots[0])
+        first, last = int(branch.nodes[0]), int(branch.nodes[-1])
+        at_end = [last] if branch.strahler == 1 else []
+        at_end += [first] if tree.parent[first] < 0 and tree.children_count[first] == 1 else []
+        for node in at_end:
+            number = int(part[node])
+            ends[number] = max(ends.get(number, (0.0, node)), (branch.radius_mm, node))
+    points = [tree.points[node] for number, (_, node) in sorted(ends.items()) if number not in served]
+    return np.array([*chosen.values(), *points]).reshape(-1, 3)
 
 
-def _tree(grid: Grid, root_mm: ArrayLike | None, rules: CentrelineRules, progress: Progress) -> VesselTree:
-    """Tree from roots that are given, or from the widest places."""
-    way = _Ways(grid, _root_voxels(grid, root_mm), rules)
+def _tree(grid: Grid, roots: Index | None, rules: CentrelineRules, progress: Progress) -> VesselTree:
+    """Tree from the voxels of its roots; a part without one begins at its widest place."""
+    way = _Ways(grid, roots, rules)
     progress("following the vessels", 0.4)
     index, parent = way.branches(progress)
     points = grid.positions(index)

@@ -321,6 +321,8 @@ def _by_branch(
 
 def _without_islands(segment: NDArray[np.uint8], voxel_ml: float) -> NDArray[np.uint8]:
     """Small pieces of a segment that are cut off from its largest one go to the nearest other segment."""
+    box = ndimage.find_objects((segment > 0).view(np.uint8))[0]
+    whole, segment = segment, segment[box]
     stays = np.zeros(segment.shape, dtype=bool)
     for value in range(1, 9):
         parts, count = ndimage.label(segment == value)
@@ -333,5 +335,5 @@ def _without_islands(segment: NDArray[np.uint8], voxel_ml: float) -> NDArray[np.
         keep[0] = False
         stays |= keep[parts]
     near = ndimage.distance_transform_edt(~stays, return_distances=False, return_indices=True)
-    cleaned: NDArray[np.uint8] = np.where(segment > 0, segment[tuple(near)], 0).astype(np.uint8)
-    return cleaned
+    whole[box] = np.where(segment > 0, segment[tuple(near)], 0)
+    return whole

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 from scipy.sparse import csr_array
 
 from anatomy.errors import AnatomyError
@@ -55,10 +56,17 @@ class Grid:
         moved = (np.atleast_2d(points_mm) - np.asarray(self.image.GetOrigin())) @ direction
         return moved[:, ::-1] / self.edge_mm
 
-    def covers(self, label: sitk.Image) -> Mask:
-        """Where another mask (any grid, 0 and 1) is on this grid, by nearest voxel."""
+    def near(self, label: sitk.Image, reach_mm: float) -> Mask:
+        """Voxels of the mask within a distance of another mask, given as an image of any grid (0 outside).
+
+        What lies beyond the grid's margin is not seen.
+        """
         moved = sitk.Resample(label, self.image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-        return sitk.GetArrayFromImage(moved) > 0
+        other = sitk.GetArrayFromImage(moved) == 0
+        if other.all():
+            return np.zeros_like(self.mask)
+        far = ndimage.distance_transform_edt(other, self.edge_mm)
+        return np.asarray(self.mask & (far < reach_mm))
 
 
 def cubic(label: sitk.Image, edge_mm: float | None = None, margin_mm: float = 3.0) -> Grid:

@@ -76,12 +76,12 @@ def tell_apart(
     AnatomyError
         If the vessels are not in the map, or fewer than two systems are seen to join a great vessel.
     """
-    grid = cubic(labels.image == labels.value(vessels))
+    grid = cubic(labels.image == labels.value(vessels), margin_mm=_CONTACT_MM + 2.0)
     begins: dict[str, Mask] = {}
     for system, joined in systems.items():
         present = [name for name in joined if name in labels.structures]
         if present:
-            begin = _contact(grid, labels.image == labels.value(present[0]))
+            begin = grid.near(labels.image == labels.value(present[0]), _CONTACT_MM)
             if begin.any():
                 begins[system] = begin
     if len(begins) < 2:
@@ -111,13 +111,6 @@ def arrivals(grid: Grid, begins: Sequence[Mask]) -> list[Array]:
         np.asarray(dijkstra(ways, directed=False, indices=np.flatnonzero(begin[grid.mask]), min_only=True))
         for begin in begins
     ]
-
-
-def _contact(grid: Grid, great: sitk.Image) -> Mask:
-    """Vessel voxels that touch a great vessel, or nearly."""
-    far = sitk.SignedMaurerDistanceMap(great, insideIsPositive=False, squaredDistance=False, useImageSpacing=True)
-    near = sitk.Resample(far, grid.image, sitk.Transform(), sitk.sitkLinear, 1e6)
-    return grid.mask & (sitk.GetArrayFromImage(near) < _CONTACT_MM)
 
 
 def _first(grid: Grid, begins: list[Mask]) -> tuple[NDArray[np.int64], float]:
