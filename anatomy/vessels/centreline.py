@@ -11,7 +11,6 @@ mask. Parts that no root reaches are joined over a small gap or kept as trees of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +31,8 @@ Index = NDArray[np.int64]
 _CENTRING = -3.0
 # A branch covers what lies within this many radii of it.
 _COVER = 1.5
+# A way that comes within this share of a radius of a branch has met it.
+_CORE = 0.7
 # Taubin's two factors: shrink, then a little more back.
 _SMOOTH, _UNSMOOTH = 0.5, -0.52
 
@@ -104,16 +105,16 @@ def centreline(
     grid = cubic(label, edge_mm)
     roots = _root_voxels(grid, root_mm)
     tree = _tree(grid, roots, rules, progress)
-    ends = _widest_ends(tree, [] if root_mm is None else np.atleast_2d(root_mm))
+    ends = _widest_ends(tree, np.reshape([] if root_mm is None else root_mm, (-1, 3)).astype(np.float64))
     if len(ends) > (0 if roots is None else len(roots)):
         tree = _tree(grid, _root_voxels(grid, ends), rules, progress)
     progress("following the vessels", 1.0)
     return tree
 
 
-def _widest_ends(tree: VesselTree, given: Sequence[ArrayLike]) -> Array:
+def _widest_ends(tree: VesselTree, given: Array) -> Array:
     """Where each part of a tree begins, shape (r, 3): the given roots, and the widest end of a part without one."""
-    chosen = {int(tree.nearest(point)[0]): np.asarray(point, dtype=np.float64) for point in given}
+    chosen = {int(tree.nearest(point)[0]): point for point in given}
     part = np.arange(len(tree.parent))
     for row in np.flatnonzero(tree.parent >= 0):
         part[row] = part[tree.parent[row]]
@@ -170,7 +171,9 @@ class _Ways:
         cost = length * 0.5 * (slow[start] + slow[end])
         size = len(places)
         self.roots = self._all_roots(graph(size, start, end, length), roots)
-        self.far = dijkstra(graph(size, start, end, length), directed=False, indices=self.roots, min_only=True)
+        self.far = dijkstra(
+            graph(size, start, end, length), directed=False, indices=self.roots, min_only=True
+        )
         _, before, _ = dijkstra(
             graph(size, start, end, cost), directed=False, indices=self.roots, min_only=True,
             return_predecessors=True,
@@ -223,43 +226,39 @@ class _Ways:
 
     def branches(self, progress: Progress) -> tuple[Array, Index]:
         """Voxel indices (k, 3) of the tree's nodes and their parents, parents first."""
-        node_of = np.full(len(self.places), -1, dtype=np.int64)
-        covered = np.zeros(len(self.places), dtype=bool)
+        covered = ~np.isfinite(self.far)
         tree = cKDTree(self.places)
-        rows: list[int] = []
-        parent: list[int] = []
-        for root in self.roots:
-            node_of[root] = len(rows)
-            rows.append(int(root))
-            parent.append(-1)
-        covered[~np.isfinite(self.far)] = True
+        core = _Core(len(self.places))
+        node_of = {int(root): number for number, root in enumerate(self.roots)}
+        parent = [-1] * len(self.roots)
+        core.add(self.roots, tree, self.places, self._core(self.roots))
         self._cover(tree, covered, self.roots)
         order = np.argsort(-np.where(covered, -1.0, self.far), kind="stable")
         total = max(1, int((~covered).sum()))
         for row in order:
             if covered[row]:
                 continue
-            way = self._back(int(row), node_of)
-            fork = int(self.before[way[-1]])
+            way, fork = self._back(int(row), core)
             covered[row] = True
-            if self._is_spur(way, fork):
-                self._cover(tree, covered, way)
-                continue
-            for voxel in way[::-1]:
-                node_of[voxel] = len(rows)
-                parent.append(int(node_of[self.before[voxel]]))
-                rows.append(int(voxel))
             self._cover(tree, covered, way)
+            if not len(way) or self._is_spur(way, fork):
+                continue
+            before = fork
+            for voxel in way[::-1].tolist():
+                parent.append(node_of[before])
+                node_of[voxel] = len(node_of)
+                before = voxel
+            core.add(way, tree, self.places, self._core(way))
             progress("following the vessels", 0.4 + 0.4 * float(covered.sum()) / (total + len(covered)))
-        return self.places[np.array(rows)].astype(np.float64), np.array(parent, dtype=np.int64)
+        return self.places[list(node_of)].astype(np.float64), np.array(parent, dtype=np.int64)
 
-    def _back(self, row: int, node_of: Index) -> Index:
-        """Voxels from an end back to the one before the tree."""
+    def _back(self, row: int, core: _Core) -> tuple[Index, int]:
+        """Voxels from an end back to the middle of a vessel that the tree has, and the tree's voxel there."""
         way = []
-        while node_of[row] < 0:
+        while core.owner[row] < 0:
             way.append(row)
             row = int(self.before[row])
-        return np.array(way, dtype=np.int64)
+        return np.array(way, dtype=np.int64), int(core.owner[row])
 
     def _is_spur(self, way: Index, fork: int) -> bool:
         length = self.far[way[0]] - self.far[fork]
@@ -267,10 +266,37 @@ class _Ways:
         least = max(self.rules.spur_mm, self.rules.spur_radii * self.depth[fork])
         return fork not in self.roots and beyond < least
 
+    def _core(self, way: Index) -> Array:
+        """Extent of the middle of the vessel at each voxel, in voxels; neighbours by a corner at least."""
+        return np.maximum(_CORE * self.depth[way] / self.grid.edge_mm, 1.8)
+
     def _cover(self, tree: cKDTree, covered: NDArray[np.bool_], way: Index) -> None:
-        reach = (_COVER * self.depth[way]) / self.grid.edge_mm + 2.0
-        for near in tree.query_ball_point(self.places[way], reach):
-            covered[near] = True
+        if len(way):
+            for near in tree.query_ball_point(
+                self.places[way], _COVER * self.depth[way] / self.grid.edge_mm + 2.0
+            ):
+                covered[near] = True
+
+
+class _Core:
+    """The middle of the vessels that the tree has: which of its voxels each voxel there is nearest to.
+
+    Two ways along one wide vessel seldom run through the very same voxels; where the second comes into the middle of
+    the vessel it has met the first.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.owner = np.full(size, -1, dtype=np.int64)
+        self._squared = np.full(size, np.inf)
+
+    def add(self, way: Index, tree: cKDTree, places: Index, reach: Array) -> None:
+        """Take in the voxels of a branch, each with what lies within its reach (voxels)."""
+        for voxel, near in zip(way, tree.query_ball_point(places[way], reach), strict=True):
+            rows = np.array(near, dtype=np.int64)
+            squared = ((places[rows] - places[voxel]) ** 2).sum(axis=1).astype(np.float64)
+            nearer = squared < self._squared[rows]
+            self.owner[rows[nearer]] = voxel
+            self._squared[rows[nearer]] = squared[nearer]
 
 
 def _thinned(points: Array, parent: Index, step_mm: float) -> tuple[Array, Index]:
@@ -383,13 +409,15 @@ def _cylinders(points: Array, parent: Index, length: Array, owner: Index, edge_m
     return np.sqrt(np.maximum(square, (0.25 * edge_mm) ** 2))
 
 
-def _evened(values: Array, parent: Index, passes: int = 6) -> Array:
+def _evened(values: NDArray[np.number], parent: Index, passes: int = 6) -> Array:
     """Values averaged with those of the same branch next to them; nothing runs over a fork."""
     kids = np.bincount(parent[parent >= 0], minlength=len(parent))
-    rows = np.flatnonzero((parent >= 0) & (parent[np.maximum(parent, 0)] >= 0) & (kids[np.maximum(parent, 0)] == 1))
+    rows = np.flatnonzero(
+        (parent >= 0) & (parent[np.maximum(parent, 0)] >= 0) & (kids[np.maximum(parent, 0)] == 1)
+    )
     up = parent[rows]
     count = 1.0 + np.bincount(np.concatenate([rows, up]), minlength=len(parent))
-    out = values
+    out = values.astype(np.float64)
     for _ in range(passes):
         total = out.copy()
         np.add.at(total, rows, out[up])

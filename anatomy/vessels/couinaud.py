@@ -3,11 +3,11 @@
 Couinaud (1957, Le foie) and Bismuth (1982, World J Surg 6:3): the right, middle and left hepatic vein stand in the
 three upright borders that fan out from the inferior vena cava; the level of the portal branches divides the outer
 sectors into an upper and a lower segment; the caudate lobe (segment I) lies behind them, before the cava. From the
-patient's left round to the right the sectors hold II and III, IV, VIII and V, VII and VI, the upper segment named first.
+patient's left round to the right the sectors hold II and III, IV, VIII and V, VII and VI, the upper one named first.
 
-Each border here is the surface upright along the cava's axis that runs through its vein, curved as the vein is. It is
-not cut through parenchyma: every small portal branch belongs to the segment in which most of its territory lies, so that
-a segment is what one set of portal branches feeds, which is what a surgeon clamps and stains (Takasaki 1998, J
+Each border here is the surface upright along the cava's axis that runs through its vein, curved as the vein is. It
+is not cut through parenchyma: every small portal branch belongs to the segment in which most of its territory lies,
+so that a segment is what one set of portal branches feeds, which is what a surgeon clamps and stains (Takasaki 1998, J
 Hepatobiliary Pancreat Surg 5:286). Only along the main branches, from which segment I is fed by twigs that no scan
 shows, is the border geometric.
 """
@@ -118,7 +118,9 @@ class _Frame:
 
     def __init__(self, cava: Array, up: ArrayLike) -> None:
         if cava.shape != (3,) or not np.isfinite(cava).all():
-            raise AnatomyError("the place where the hepatic veins enter the cava is a point x, y, z in LPS mm")
+            raise AnatomyError(
+                "the place where the hepatic veins enter the cava is a point x, y, z in LPS mm"
+            )
         self.origin = cava
         self.up = np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
         left = np.array([1.0, 0.0, 0.0]) - self.up[0] * self.up
@@ -154,14 +156,10 @@ def main_veins(hepatic: VesselTree, frame: _Frame) -> dict[str, NDArray[np.int64
     AnatomyError
         If three veins that stand apart are not seen.
     """
-    _, radius, _ = frame(hepatic.points)
     far = np.linalg.norm(hepatic.points - frame.origin, axis=1)
     up = np.maximum(hepatic.parent, 0)
     begins = np.flatnonzero((far >= _CONFLUENCE_MM) & (far[up] < _CONFLUENCE_MM) & (hepatic.parent >= 0))
-    volume = hepatic.radius**2 * hepatic.length_to_parent_mm
-    for row in range(len(volume) - 1, -1, -1):
-        if hepatic.parent[row] >= 0:
-            volume[hepatic.parent[row]] += volume[row]
+    volume = hepatic.gathered(hepatic.radius**2 * hepatic.length_to_parent_mm)
     chosen: list[tuple[float, NDArray[np.int64]]] = []
     for begin in begins[np.argsort(-volume[begins], kind="stable")]:
         stem = _stem(hepatic, int(begin), volume)
@@ -242,7 +240,10 @@ def _geometric(
     """Segment of each voxel by where it lies between the veins' and the portal branches' borders."""
     places = np.argwhere(fed.node >= 0)
     direction = np.array(fed.image.GetDirection()).reshape(3, 3)
-    points = np.asarray(fed.image.GetOrigin()) + (places[:, ::-1] * np.asarray(fed.image.GetSpacing())) @ direction.T
+    points = (
+        np.asarray(fed.image.GetOrigin())
+        + (places[:, ::-1] * np.asarray(fed.image.GetSpacing())) @ direction.T
+    )
     angle, radius, height = frame(points)
     sector = np.zeros(len(places), dtype=np.int64)
     for name in ("left", "middle", "right"):
@@ -280,7 +281,9 @@ def _divides(portal: VesselTree, fed: Territories, begin: int) -> int:
         node = int(large[0])
 
 
-def _caudate(points: Array, frame: _Frame, portal: VesselTree, fork: int, umbilical: int) -> NDArray[np.bool_]:
+def _caudate(
+    points: Array, frame: _Frame, portal: VesselTree, fork: int, umbilical: int
+) -> NDArray[np.bool_]:
     """Voxels of segment I: behind the transverse part of the left portal branch, before and to the left of the cava."""
     transverse = [umbilical]
     while transverse[-1] != fork:
@@ -295,9 +298,7 @@ def _caudate(points: Array, frame: _Frame, portal: VesselTree, fork: int, umbili
     return np.asarray(between & (y < np.interp(x, across[order], ahead[order])) & above & (z < 0.0))
 
 
-def _by_branch(
-    fed: Territories, geometric: NDArray[np.uint8], main: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
+def _by_branch(fed: Territories, geometric: NDArray[np.uint8], main: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Segment of each voxel: that of most of its branch's territory; along the main branches its own."""
     parent = fed.tree.parent
     unit = np.full(len(parent), -1, dtype=np.int64)

@@ -8,7 +8,6 @@ Imaging 9:32), not the labels. Ways through a mask are shortest paths over neigh
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from scipy.sparse import csr_array
 from anatomy.errors import AnatomyError
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 # Voxels finer than this add cost and no knowledge of a clinical scan's vessels.
 FINEST_MM = 0.6
@@ -126,7 +126,7 @@ def _depth(filled: sitk.Image) -> sitk.Image:
     return sitk.Cast(far(filled == 0) - far(filled), sitk.sitkFloat32)
 
 
-def neighbours(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Array]:
+def neighbours(mask: Mask) -> tuple[Index, Index, Index, Array]:
     """Voxels of a mask and which of them touch, by face, edge or corner.
 
     Returns
@@ -153,6 +153,6 @@ def neighbours(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArra
     return places, np.concatenate(starts), np.concatenate(ends), np.concatenate(lengths)
 
 
-def graph(size: int, start: Sequence[int], end: Sequence[int], cost: Array) -> csr_array:
+def graph(size: int, start: Index, end: Index, cost: Array) -> csr_array:
     """Symmetric sparse graph of `size` voxels from pairs given once."""
     return csr_array((cost, (start, end)), shape=(size, size))

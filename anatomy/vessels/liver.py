@@ -24,7 +24,15 @@ from anatomy.vessels.systems import LIVER_SYSTEMS, tell_apart
 from anatomy.vessels.tree import VesselTree
 
 #: What lies inside the liver and counts as liver when it is divided.
-WITHIN = ("liver", "liver_tumour", "portal_vein", "hepatic_vein", "hepatic_artery", "liver_vessels", "bile_duct")
+WITHIN = (
+    "liver",
+    "liver_tumour",
+    "portal_vein",
+    "hepatic_vein",
+    "hepatic_artery",
+    "liver_vessels",
+    "bile_duct",
+)
 # A tree begins within this distance of the great vessel it joins, mm.
 _CONTACT_MM = 6.0
 # A place of contact that is less wide than this share of the widest is no mouth: a small vein that lies beside.
@@ -90,7 +98,7 @@ def liver_vessels(labels: LabelMap, progress: Progress = silent) -> LiverVessels
     if "liver_vessels" in labels.structures and len(maps) < 2:
         try:
             apart = tell_apart(labels)
-            maps |= {name: apart.labels for name in apart.labels.structures}
+            maps |= dict.fromkeys(apart.labels.structures, apart.labels)
         except AnatomyError as error:
             warnings.append(f"vessels inside the liver: {error}")
     trees = {}

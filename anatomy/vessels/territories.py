@@ -63,19 +63,15 @@ class Territories:
     def node_ml(self) -> Array:
         """Volume that each node feeds by itself, ml, shape (n,)."""
         counts = np.bincount(self.node[self.node >= 0], minlength=len(self.tree.parent))
-        return counts * self.voxel_ml
+        return counts.astype(np.float64) * self.voxel_ml
 
     @cached_property
     def fed_ml(self) -> Array:
         """Volume that each node feeds with everything below it, ml, shape (n,)."""
-        fed = self.node_ml.copy()
-        for row in range(len(fed) - 1, -1, -1):
-            if self.tree.parent[row] >= 0:
-                fed[self.tree.parent[row]] += fed[row]
-        return fed
+        return self.tree.gathered(self.node_ml)
 
     def of(self, node: int) -> Mask:
-        """Where the tissue lies that would go without blood if the vessel were closed at a node, shape (z, y, x) bool."""
+        """Tissue that loses its blood when the vessel is closed at a node, shape (z, y, x) bool."""
         inside = np.zeros(len(self.tree.parent) + 1, dtype=bool)
         inside[self.tree.below(node)] = True
         return np.asarray(inside[self.node])
@@ -125,7 +121,9 @@ def territories(
     at = grid.indices(tree.points)
     inside = _inside(grid.mask, at)
     if not inside.any():
-        raise AnatomyError("the vessel tree does not run through the organ: are both of one patient and frame?")
+        raise AnatomyError(
+            "the vessel tree does not run through the organ: are both of one patient and frame?"
+        )
     speed = np.ones(len(tree.parent)) if weighting == "nearest" else tree.radius / tree.radius.mean()
     node = _march(grid.mask, at, np.flatnonzero(inside), speed)
     progress("dividing the organ between vessels", 0.8)
@@ -194,7 +192,15 @@ def _march(mask, at, sources, speed):  # type: ignore[no-untyped-def]
         base = np.floor(at[s]).astype(np.int64)
         for corner in range(8):
             i, j, k = base[0] + (corner & 1), base[1] + (corner >> 1 & 1), base[2] + (corner >> 2 & 1)
-            if i < 0 or j < 0 or k < 0 or i >= shape[0] or j >= shape[1] or k >= shape[2] or not mask[i, j, k]:
+            if (
+                i < 0
+                or j < 0
+                or k < 0
+                or i >= shape[0]
+                or j >= shape[1]
+                or k >= shape[2]
+                or not mask[i, j, k]
+            ):
                 continue
             t = np.sqrt((i - at[s, 0]) ** 2 + (j - at[s, 1]) ** 2 + (k - at[s, 2]) ** 2) / speed[s]
             if t < time[i, j, k]:

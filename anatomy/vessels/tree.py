@@ -85,7 +85,9 @@ class VesselTree:
     def __post_init__(self) -> None:
         n = len(self.parent)
         if self.points.shape != (n, 3) or self.radius.shape != (n,) or n == 0:
-            raise AnatomyError("a vessel tree needs points (n, 3), radius (n,) and parent (n,) of one n above 0")
+            raise AnatomyError(
+                "a vessel tree needs points (n, 3), radius (n,) and parent (n,) of one n above 0"
+            )
         if (self.parent >= np.arange(n)).any() or (self.parent < -1).any():
             raise AnatomyError("in a vessel tree every parent comes before its children, and roots have -1")
 
@@ -190,7 +192,9 @@ class VesselTree:
             nodes = np.concatenate([self.parent[rows[:1]], rows])
             where = int(rows[-1])
             found.append(
-                Branch(nodes, float(length.sum()), radius, int(self.generation[where]), int(self.strahler[where]))
+                Branch(
+                    nodes, float(length.sum()), radius, int(self.generation[where]), int(self.strahler[where])
+                )
             )
         return found
 
@@ -210,6 +214,14 @@ class VesselTree:
             up = self.parent[row]
             inside[row] = up >= 0 and inside[up]
         return np.flatnonzero(inside)
+
+    def gathered(self, values: Array) -> Array:
+        """Sum of a value over each node and everything below it, shape (n,)."""
+        total = np.array(values, dtype=np.float64)
+        for row in range(len(total) - 1, -1, -1):
+            if self.parent[row] >= 0:
+                total[self.parent[row]] += total[row]
+        return total
 
     def nearest(self, point_mm: ArrayLike) -> tuple[int, float]:
         """Node nearest to a point (LPS mm), and how far it is, mm."""
@@ -281,4 +293,6 @@ class VesselTree:
         if data.GetNumberOfPoints() == 0 or any(array is None for array in arrays):
             raise AnatomyError(f"{path} holds no vessel tree (.vtp with radius_mm and parent)")
         points = vtk_to_numpy(data.GetPoints().GetData()).astype(np.float64)
-        return cls(points, vtk_to_numpy(arrays[0]).astype(np.float64), vtk_to_numpy(arrays[1]).astype(np.int64))
+        return cls(
+            points, vtk_to_numpy(arrays[0]).astype(np.float64), vtk_to_numpy(arrays[1]).astype(np.int64)
+        )

@@ -52,11 +52,11 @@ def fork() -> VesselTree:
     """A trunk of radius 3 that divides into two branches that keep Murray's law."""
     arm = 3.0 / 2 ** (1 / 3)
     steps = np.linspace(0.0, 1.0, 9)[1:, None]
-    trunk = CENTRE + np.array([0.0, 0.0, -35.0]) * (1 - steps) + 0.0
-    points = [CENTRE + [0.0, 0.0, -35.0], *trunk]
+    trunk = CENTRE + np.array([0.0, 0.0, -35.0]) * (1 - steps)
+    points = [CENTRE + np.array([0.0, 0.0, -35.0]), *trunk]
     parent, radius = [-1, *range(8)], [3.0] * 9
     for side in (-1.0, 1.0):
-        end = CENTRE + [side * 25.0, 0.0, 25.0]
+        end = CENTRE + np.array([side * 25.0, 0.0, 25.0])
         for number, t in enumerate(steps):
             parent.append(8 if number == 0 else len(points) - 1)
             points.append(CENTRE * (1 - t) + end * t)

@@ -23,7 +23,8 @@ def sampled(tree):
 
 
 @pytest.mark.parametrize(
-    ("spacing", "direction"), [((1.0, 1.0, 1.0), None), ((0.8, 0.8, 2.0), None), ((0.9, 0.9, 1.5), turned(25.0))]
+    ("spacing", "direction"),
+    [((1.0, 1.0, 1.0), None), ((0.8, 0.8, 2.0), None), ((0.9, 0.9, 1.5), turned(25.0))],
 )
 def test_a_fork_is_found_with_its_calibres(fork, spacing, direction):
     size = (np.ceil(90 / np.array(spacing))).astype(int).tolist()

@@ -83,7 +83,7 @@ def test_every_voxel_has_one_segment_and_none_is_missing(made):
 
 
 def test_each_portal_branch_feeds_its_segment(made):
-    _, _, tree, ends, found = made
+    _, _, _, ends, found = made
     expected = {
         ("posterior", True): 7, ("posterior", False): 6, ("anterior", True): 8, ("anterior", False): 5,
         ("medial", True): 4, ("medial", False): 4, ("lateral", True): 2, ("lateral", False): 3,

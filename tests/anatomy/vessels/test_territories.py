@@ -42,7 +42,10 @@ def test_a_fissure_is_not_crossed():
     tree = sources([[-8, 0, 20], [14, 0, -10]], [1, 1])
     found = territories(filled(image, organ), tree, edge_mm=1.0)
     across = (at[..., 0] > 3.0) & (at[..., 0] < 6.0) & (at[..., 2] > 18.0) & organ
-    assert np.linalg.norm(at[across] - [-8, 0, 20], axis=1).max() < np.linalg.norm(at[across] - [14, 0, -10], axis=1).min()
+    assert (
+        np.linalg.norm(at[across] - [-8, 0, 20], axis=1).max()
+        < np.linalg.norm(at[across] - [14, 0, -10], axis=1).min()
+    )
     assert (found.node[across] == 1).all()
     assert (found.node[~organ] == -1).all()
 

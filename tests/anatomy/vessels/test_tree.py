@@ -10,7 +10,9 @@ from anatomy.vessels import VesselTree
 def tree(parent, points=None, radius=None):
     n = len(parent)
     points = np.arange(3.0 * n).reshape(n, 3) if points is None else np.array(points, dtype=float)
-    return VesselTree(points, np.ones(n) if radius is None else np.array(radius), np.array(parent, dtype=np.int64))
+    return VesselTree(
+        points, np.ones(n) if radius is None else np.array(radius), np.array(parent, dtype=np.int64)
+    )
 
 
 def test_orders_follow_strahler_and_bends_are_no_forks():
