@@ -139,7 +139,21 @@ def _tree(grid: Grid, roots: Index | None, rules: CentrelineRules, progress: Pro
     points = grid.positions(index)
     points, parent = _thinned(points, parent, 1.5 * grid.edge_mm)
     points = _smoothed(points, parent, rules.smoothing)
-    return VesselTree(points, _radii(points, parent, grid), parent)
+    tree = _without_spurs(VesselTree(points, _radii(points, parent, grid), parent), rules)
+    return VesselTree(tree.points, _radii(tree.points, tree.parent, grid), tree.parent)
+
+
+def _without_spurs(tree: VesselTree, rules: CentrelineRules) -> VesselTree:
+    """The tree without ends that hardly leave the vessel they spring from, now that its radius is measured."""
+    keep = np.ones(len(tree.parent), dtype=bool)
+    for branch in tree.branches:
+        fork = int(branch.nodes[0])
+        if branch.strahler > 1 or tree.parent[fork] < 0:
+            continue
+        beyond = branch.length_mm - tree.radius[fork]
+        if beyond < max(rules.spur_mm, rules.spur_radii * tree.radius[fork]):
+            keep[branch.nodes[1:]] = False
+    return tree.keep(np.flatnonzero(keep))
 
 
 def _root_voxels(grid: Grid, root_mm: ArrayLike | None) -> Index | None:
