@@ -33,6 +33,10 @@ def vessels(
     weighting: Annotated[
         str, typer.Option(help="How tissue is given to vessels: 'nearest' or 'calibre'.")
     ] = "nearest",
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw trees and segments: PNG or JPEG.", show_default=False),
+    ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Also write the numbers as JSON.", show_default=False),
@@ -51,6 +55,10 @@ def vessels(
     if json_file is not None:
         with whole_or_nothing(json_file) as partial:
             partial.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if picture is not None:
+        from viewer.vessel_picture import picture_vessels
+
+        picture_vessels(opened, picture)
     _tell(opened.title, facts)
 
 
