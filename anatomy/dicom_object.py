@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
 from pydicom.uid import UID
@@ -92,6 +94,43 @@ def coded(items: Any, region: Any = None) -> Coded | None:
         str(code.CodeValue),
         sides[0] if sides else None,
         str(place.CodeValue) if place is not None and place.get("CodeValue") else None,
+    )
+
+
+def frame_planes(
+    data: pydicom.Dataset,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Where each frame of a single- or multi-frame object lies.
+
+    Returns
+    -------
+    positions : ndarray (n, 3) float64
+        Centre of each frame's first pixel, LPS mm.
+    axes : ndarray (n, 6) float64
+        Row and column direction cosines.
+    spacing : ndarray (n, 2) float64
+        Distance between rows and between columns, mm.
+
+    Raises
+    ------
+    AttributeError, KeyError, TypeError or ValueError
+        If the object does not say.
+    """
+    frames = data.get("PerFrameFunctionalGroupsSequence")
+    if not frames:
+        found = (data.ImagePositionPatient, data.ImageOrientationPatient, data.PixelSpacing)
+        positions, axes, spacing = (np.array([[float(v) for v in values]]) for values in found)
+        return positions, axes, spacing
+    shared = data.SharedFunctionalGroupsSequence[0]
+
+    def of(frame: pydicom.Dataset, group: str, value: str) -> list[float]:
+        holder = frame if group in frame else shared
+        return [float(v) for v in holder[group].value[0][value].value]
+
+    return (
+        np.array([of(f, "PlanePositionSequence", "ImagePositionPatient") for f in frames]),
+        np.array([of(f, "PlaneOrientationSequence", "ImageOrientationPatient") for f in frames]),
+        np.array([of(f, "PixelMeasuresSequence", "PixelSpacing") for f in frames]),
     )
 
 

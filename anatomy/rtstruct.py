@@ -125,7 +125,8 @@ def _regions(data: pydicom.Dataset, reading: Reading, path: Path, warnings: list
         regions.append(_Region(number, name, contours, codes.get(number)))
     if not regions:
         raise AnatomyError(
-            f"{path} holds no closed contour ({len(without)} regions without): export it with its contours"
+            f"{path} holds no closed contour ({'of ' + ', '.join(without[:5]) if without else 'no region at all'}): "
+            "export it with its contours"
         )
     if without:
         warnings.append(f"left out, for they have no closed contour: {', '.join(without)}")
