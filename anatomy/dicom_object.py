@@ -34,7 +34,13 @@ def class_of(path: Path) -> str | None:
     """
     if not path.is_file() or not is_dicom(path):
         return None
-    return str(_header(path, ["SOPClassUID"]).get("SOPClassUID", ""))
+    header = _header(path, ["SOPClassUID"])
+    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    if not kind:
+        raise AnatomyError(
+            f"{path} is a damaged or cut-short DICOM file (it does not say what it is): copy it again"
+        )
+    return str(kind)
 
 
 def kind_of(path: Path) -> str:

@@ -42,6 +42,11 @@ _ANATOMY = ("123037004", "Anatomical Structure")
 _KINDS = {"108369006": "Neoplasm", "367643001": "Cyst", "59820001": "Blood vessel", "55603005": "Fat"}
 _SIDE = {"left": ("7771000", "Left"), "right": ("24028007", "Right")}
 _SERIES_NUMBER = 9001
+# Attributes of patient and study that must be there and may be empty (type 2); de-identified series often lack them.
+_MAY_BE_EMPTY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
 
 
 def write_seg(
@@ -150,6 +155,9 @@ def _source(
             if not header.get("SpecificCharacterSet"):
                 # Empty means the default repertoire, as absent does; highdicom accepts only the latter.
                 header.pop("SpecificCharacterSet", None)
+            for tag in _MAY_BE_EMPTY:
+                if tag not in header:
+                    setattr(header, tag, None)
             groups.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
     if series is not None:
         groups = {uid: group for uid, group in groups.items() if uid == series}

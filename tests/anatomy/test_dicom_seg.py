@@ -44,6 +44,10 @@ def masks() -> np.ndarray:
 def write(path: Path, series: Path, pixels: np.ndarray, kind: str = "BINARY", **changes: object) -> Path:
     """A SEG by highdicom of pixels in the order of the slices along z."""
     source = [pydicom.dcmread(p, stop_before_pixels=True) for p in series.iterdir()]
+    for one in source:
+        for tag in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber"):
+            setattr(one, tag, None)
+        one.ReferringPhysicianName = None
     source.sort(key=lambda one: float(one.ImagePositionPatient[2]))
     count = pixels.shape[3] if pixels.ndim == 4 else int(pixels.max())
     anatomy = codes.cid7150.AnatomicalStructure
@@ -142,7 +146,11 @@ def test_slices_at_uneven_distances_need_the_scan(tmp_path: Path, series: Path) 
     data.NumberOfFrames = 3
     data.PerFrameFunctionalGroupsSequence = [data.PerFrameFunctionalGroupsSequence[i] for i in (0, 1, 3)]
     data.save_as(path)
-    pixels[4] = 0
+    heights = [
+        f.PlanePositionSequence[0].ImagePositionPatient[2] for f in data.PerFrameFunctionalGroupsSequence
+    ]
+    assert [float(z) for z in heights] == [42.5, 40.0, 35.0]
+    pixels[3] = 0
     assert np.array_equal(LabelMap.read(path, scan=Scan.read(series)).array, pixels)
     data.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient[2] = 38.6
     data.save_as(path)
