@@ -73,7 +73,7 @@ def check_frame(found: str, frames: frozenset[str] | None, path: Path) -> None:
         raise AnatomyError(
             f"{path} lies in another frame of reference than the scan ({found or 'none stated'}; the scan's is "
             f"{', '.join(sorted(frames))}): it belongs to another scan. Give the scan that it was drawn on, or "
-            "read it all the same with any_frame if you know that both are registered"
+            "read it all the same with any_frame (--label-any-frame) if you know that both are registered"
         )
 
 

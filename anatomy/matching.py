@@ -60,7 +60,7 @@ def on_grid(
     elif resample is None:
         raise AnatomyError(
             "the label map lies on another grid than the scan: label the scan itself, or have the map resampled "
-            f"('nearest' or 'linear'). {both_grids(labels, scan)}"
+            f"('nearest' or 'linear'; --label-resample). {both_grids(labels, scan)}"
         )
     elif resample not in _INTERPOLATORS:
         raise AnatomyError(f"labels are resampled by 'nearest' or 'linear', not by '{resample}'")

@@ -159,7 +159,7 @@ def _chosen(names: dict[int, str], only: Sequence[str], where: str) -> dict[int,
     kept = {number: name for number, name in names.items() if name in wanted}
     if not kept:
         raise AnatomyError(
-            f"{where} has none of {', '.join(sorted(wanted))}; it has {_listed(names.values())}"
+            f"{where} has none of {', '.join(only)}; it has {_listed(names.values())}: ask for those (--structures)"
         )
     return kept
 
@@ -183,7 +183,8 @@ def _overlap(shared: Counter[tuple[int, int]], names: dict[int, str], where: str
     more = f" and {len(shared) - _PAIRS_SHOWN} more pairs" if len(shared) > _PAIRS_SHOWN else ""
     return (
         f"{where} has structures that overlap ({'; '.join(pairs)}{more}), and a label map gives every voxel one "
-        "structure: say which wins with priority (the first named gets the voxel), or keep some with only"
+        "structure: say which wins with priority (--label-priority; the first named gets the voxel), or keep some "
+        "with only (--structures)"
     )
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
+from anatomy.matching import Resampling
 from anatomy.meshing import mesh_labels
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
@@ -67,11 +67,34 @@ class Choice:
     replace: bool = False
 
 
+@dataclass(frozen=True)
+class LabelChoice:
+    """How a label map from another tool is read; see `anatomy.LabelMap.read`.
+
+    Parameters
+    ----------
+    names : str or Path, optional
+        JSON file {value: name} or the name of a published class table (`totalsegmentator_v2`).
+    priority : sequence of str
+        Structures that win a voxel where several overlap, the first first.
+    resample : {'nearest', 'linear'}, optional
+        How labels on another grid than the scan's are brought over; refused if None.
+    any_frame : bool
+        Take a DICOM object of another frame of reference all the same.
+    """
+
+    names: str | Path | None = None
+    priority: Sequence[str] = ()
+    resample: Resampling | None = None
+    any_frame: bool = False
+
+
 def build_case(
     scan: str | Path,
     case: str | Path,
     *,
     labels: str | Path | None = None,
+    label_choice: LabelChoice | None = None,
     choice: Choice | None = None,
     progress: Progress = silent,
 ) -> Case:
@@ -84,7 +107,10 @@ def build_case(
     case : str or Path
         The folder to make.
     labels : str or Path, optional
-        A label map from another tool, in the same patient space; segmented here if None.
+        A label map from another tool, in the same patient space: NIfTI, NRRD, MHA, DICOM-SEG, RTSTRUCT or a folder
+        of masks; segmented here if None.
+    label_choice : LabelChoice, optional
+        How that label map is read.
     choice : Choice, optional
         Structures, edge, title, and whether an old case may be replaced.
     progress : Progress
@@ -109,7 +135,11 @@ def build_case(
     with stages.stage("read", "Reading the scan"):
         image = Scan.read(scan, series=choice.series)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
-        label_map = _label(image, labels, wanted, inner)
+        label_map = (
+            _label(image, wanted, inner)
+            if labels is None
+            else _given(image, scan, labels, wanted, label_choice)
+        )
     meshed, carried = _split(label_map)
     with stages.stage("mesh", "Meshing") as inner:
         budget = BUDGET_TETS if choice.edge_mm is None else None
@@ -140,19 +170,27 @@ def build_case(
         )
 
 
-def _label(scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress) -> LabelMap:
-    """The label map on the scan's grid, with the wanted structures only."""
-    if labels is None:
-        return segment(scan, wanted or list(LIVER_CASE), progress=progress)
-    label_map = LabelMap.read(labels).matched_to(scan)
-    if wanted is None:
-        wanted = [name for name in LIVER_CASE if name in label_map.structures]
-        if not wanted:
-            raise AnatomyError(
-                f"{labels} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
-                f"it has {', '.join(label_map.structures)}."
-            )
-    return label_map.select(wanted)
+def _label(scan: Scan, wanted: list[str] | None, progress: Progress) -> LabelMap:
+    """The wanted structures as our own protocols find them."""
+    return segment(scan, wanted or list(LIVER_CASE), progress=progress)
+
+
+def _given(
+    scan: Scan, source: str | Path, labels: str | Path, wanted: list[str] | None, how: LabelChoice | None
+) -> LabelMap:
+    """The wanted structures of a label map from another tool, on the scan's grid."""
+    how = how or LabelChoice()
+    label_map = LabelMap.read(
+        labels,
+        how.names,
+        scan=scan,
+        source=source,
+        only=wanted or LIVER_CASE,
+        priority=how.priority,
+        resample=how.resample,
+        any_frame=how.any_frame,
+    )
+    return label_map.select(wanted or label_map.structures)
 
 
 def _split(labels: LabelMap) -> tuple[LabelMap, dict[str, str]]:

@@ -104,7 +104,7 @@ def test_overlap_is_refused_then_decided(tmp_path: Path, series: Path) -> None:
         assert np.array_equal(alone.array > 0, masks()[..., first - 1])
     with pytest.raises(AnatomyError, match="has no 'part 3' to give priority to; did you mean part"):
         LabelMap.read(path, priority=["part 3"])
-    with pytest.raises(AnatomyError, match="has none of liver; it has part 1, part 2"):
+    with pytest.raises(AnatomyError, match="has none of liver; it has part 1, part 2: ask for those"):
         LabelMap.read(path, only=["liver"])
 
 
