@@ -69,7 +69,7 @@ class LabelMap:
                 f"({', '.join(sorted(given.values())[:5])}…) has a voxel"
             )
         self.confidence: dict[str, float] = dict(confidence or {})
-        self.warnings: list[str] = list(warnings)
+        self.warnings: list[str] = [*warnings, *structures.assumed(names.values())]
 
     @cached_property
     def image(self) -> sitk.Image:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from anatomy import images
 from anatomy.errors import AnatomyError
 
-#: How labels on another grid become the scan's: the nearest voxel's label, or the label of the largest weight when
-#: each is interpolated linearly on its own (a vote; smoother surfaces, thin structures suffer).
+#: How labels on another grid become the scan's: the nearest voxel's label (a surface moves by up to half a voxel), or
+#: the label of the largest weight when each is interpolated linearly on its own (a vote; thin structures suffer).
 Resampling = Literal["nearest", "linear"]
 
 # Share of a voxel that the voxels of two grids may lie apart and still count as the same.

@@ -132,9 +132,11 @@ def _named(segments: Sequence[Segment], reading: Reading, warnings: list[str]) -
     """Structure of each segment number: what the person gave, else what the file says."""
     if reading.names is not None:
         given = names_given(reading.names)
+        warnings.extend(structures.assumed(given.values()))
         numbers = {segment.number for segment in segments}
         return {number: structures.canonical(name) for number, name in given.items() if number in numbers}
     meant = {s.number: structures.of_code(s.coded) if s.coded else None for s in segments}
+    warnings.extend(structures.assumed(segment.name for segment in segments))
     times = Counter(structure.name for structure in meant.values() if structure)
     names = {}
     for segment in segments:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -141,6 +141,30 @@ def of_code(coded: Coded) -> Structure | None:
         if wanted == Code(structure.snomed, "SCT", "") and (place is None or place == region):
             return structure
     return None
+
+
+def assumed(names: Iterable[str]) -> list[str]:
+    """What was taken for granted in names as written: a tumour of no stated organ counts as the liver's.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Every name of one label map, as written.
+
+    Returns
+    -------
+    list of str
+        One sentence a name; none where the map holds a liver, or nothing was assumed.
+    """
+    written = list(names)
+    meant = [canonical(name) for name in written]
+    if any(name == "liver" or name.startswith("liver_segment_") for name in meant):
+        return []
+    return [
+        f"the label '{name}' was taken as a tumour of the liver: name it otherwise if it lies elsewhere"
+        for name, structure in zip(written, meant, strict=True)
+        if structure == "liver_tumour" and not re.search("liver|hepat", _plain(name))
+    ]
 
 
 def near(name: str, words: Mapping[str, Structure] | list[str]) -> str:
