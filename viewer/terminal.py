@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -130,9 +130,8 @@ def build(
         ),
     ] = None,
     label_resample: Annotated[
-        str | None,
+        Literal["nearest", "linear"] | None,
         typer.Option(
-            metavar="nearest|linear",
             help="Bring labels on another grid to the scan's: nearest voxel, or linear vote; default: refuse.",
             show_default=False,
         ),
@@ -183,8 +182,6 @@ def build(
             "--structures names nothing; give names with commas between, such as liver,kidney_right."
         )
     choice = Choice(structures=names, edge_mm=edge, series=series, title=title, replace=replace)
-    if label_resample not in (None, "nearest", "linear"):
-        raise AnatomyError(f"--label-resample is '{label_resample}'; give nearest or linear.")
     first = [name.strip() for name in (label_priority or "").split(",") if name.strip()]
     label_choice = LabelChoice(label_names, first, label_resample, label_any_frame)
     with TerminalProgress(console) as progress:
