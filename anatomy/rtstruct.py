@@ -20,7 +20,6 @@ import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
-from scipy.ndimage import distance_transform_edt
 
 from anatomy import images
 from anatomy.dicom_object import check_frame, coded
@@ -279,6 +278,9 @@ def _slabs(
 
 def _signed_distance(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> NDArray[np.float64]:
     """Distance to the outline, mm, positive inside; far outside everywhere where nothing is inside."""
+    # Loading scipy.ndimage takes half a second, and contours drawn on slices need none of it.
+    from scipy.ndimage import distance_transform_edt
+
     if not mask.any():
         return np.full(mask.shape, -float(np.hypot(*(np.array(mask.shape) * spacing))))
     within: NDArray[np.float64] = distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1]

@@ -17,8 +17,6 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from pydicom.sr.coding import Code
-
 from anatomy.errors import AnatomyError
 
 # SNOMED CT qualifier values, as DICOM's laterality modifiers (PS3.16 CID 244).
@@ -131,6 +129,9 @@ def of_code(coded: Coded) -> Structure | None:
     Older identifiers (SRT, and SNM3 and 99SDM, which count as SRT) are compared as DICOM maps them (PS3.16 8.1). A
     finding, such as a tumour, must lie in the organ of the structure.
     """
+    # Loading DICOM's dictionaries takes half a second, and most label maps have no codes.
+    from pydicom.sr.coding import Code
+
     scheme = "SRT" if coded.scheme in ("SNM3", "99SDM") else coded.scheme
     wanted = Code(coded.value, scheme, "")
     region = Code(coded.region or "", scheme, "")
