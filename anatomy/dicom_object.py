@@ -49,11 +49,9 @@ def kind_of(path: Path) -> str:
 
 
 def frames_of_reference(source: Path) -> frozenset[str] | None:
-    """FrameOfReferenceUIDs of the images below a DICOM folder; None where the source has none to compare."""
-    if not source.is_dir():
-        return None
+    """FrameOfReferenceUIDs of a DICOM file or of all below a folder; None where there is none to compare."""
     frames = set()
-    for path in source.rglob("*"):
+    for path in [source] if source.is_file() else source.rglob("*"):
         if path.is_file() and is_dicom(path):
             header = _header(path, ["FrameOfReferenceUID", "SOPClassUID"])
             if header.get("SOPClassUID") not in (*SEGMENTATION, RT_STRUCTURE_SET):

@@ -24,6 +24,10 @@ from anatomy.structures import Coded
 _PAIRS_SHOWN = 3
 
 
+class OverlapError(AnatomyError):
+    """Structures that overlap, with nobody having said which wins."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a person wants a label map read.
@@ -106,7 +110,9 @@ def flatten(segments: Sequence[Segment], grid: sitk.Image, reading: Reading, whe
     Raises
     ------
     AnatomyError
-        If a chosen or preferred structure is not there, names repeat, or segments of equal priority overlap.
+        If a chosen or preferred structure is not there.
+    OverlapError
+        If segments of equal priority overlap.
     """
     warnings: list[str] = []
     names = _chosen(_named(segments, reading, warnings), reading.only, where)
@@ -122,7 +128,7 @@ def flatten(segments: Sequence[Segment], grid: sitk.Image, reading: Reading, whe
                 shared[int(other), number] += int(taken[other])
         values[mask & (values == 0)] = number
     if shared:
-        raise AnatomyError(_overlap(shared, names, where))
+        raise OverlapError(_overlap(shared, names, where))
     image = sitk.GetImageFromArray(values)
     image.CopyInformation(grid)
     return Found(image, names, warnings)

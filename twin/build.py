@@ -8,21 +8,24 @@ belong to the organ for the mechanics, and their surface is shown and moves with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
 from anatomy.matching import Resampling
 from anatomy.meshing import mesh_labels
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
 from anatomy.segmentation import segment
+from anatomy.segments import OverlapError
 from anatomy.structures import find
 from anatomy.surfaces import Surface, show_surface
+from anatomy.vessels import liver_vessels
 from twin.case import Case, check_free
 from twin.stages import Stages
 
@@ -53,7 +56,11 @@ class Choice:
     edge_mm : float, optional
         Edge of the tetrahedra inside the organs, mm; if None, chosen so that the mesh keeps to `BUDGET_TETS`.
     series : str, optional
-        Which series of a DICOM folder that holds several: its number in the refusal's list, or its UID.
+        Which of several: a series or stack of a DICOM folder by its number in the refusal's list, a series by its
+        UID, or a volume of a four-dimensional file.
+    repair : sequence of str
+        What may be mended where the slices are no regular volume: names from `anatomy.repairs.REPAIRS`. What was
+        done is kept in the case.
     title : str
         What a person calls the case.
     replace : bool
@@ -63,6 +70,7 @@ class Choice:
     structures: Sequence[str] | None = None
     edge_mm: float | None = None
     series: str | None = None
+    repair: Sequence[str] = ()
     title: str = ""
     replace: bool = False
 
@@ -103,7 +111,7 @@ def build_case(
     Parameters
     ----------
     scan : str or Path
-        DICOM folder, or NIfTI, NRRD or MHA file.
+        DICOM folder, zip archive of one or enhanced file, or NIfTI, NRRD or MHA file.
     case : str or Path
         The folder to make.
     labels : str or Path, optional
@@ -132,14 +140,15 @@ def build_case(
     check_free(Path(case), replace=choice.replace)
     wanted = None if choice.structures is None else [find(name).name for name in choice.structures]
     stages = Stages(progress)
-    with stages.stage("read", "Reading the scan"):
-        image = Scan.read(scan, series=choice.series)
+    with stages.stage("read", "Reading the scan") as inner:
+        image = Scan.read(scan, series=choice.series, progress=inner, repair=choice.repair)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
-        label_map = (
-            _label(image, wanted, inner)
-            if labels is None
-            else _given(image, scan, labels, wanted, label_choice)
-        )
+        if labels is None:
+            whole = label_map = segment(image, wanted or list(LIVER_CASE), progress=inner)
+        else:
+            whole, label_map = _given(image, scan, labels, wanted, label_choice or LabelChoice())
+    with stages.stage("vessels", "Following vessels") as inner:
+        vessels = liver_vessels(whole, inner)
     meshed, carried = _split(label_map)
     with stages.stage("mesh", "Meshing") as inner:
         budget = BUDGET_TETS if choice.edge_mm is None else None
@@ -150,12 +159,15 @@ def build_case(
         facts: dict[str, Any] = {
             "source": {
                 "scan": Path(scan).name,
+                "series": choice.series,
+                "repairs": [asdict(repair) for repair in image.repairs],
                 "labels": Path(labels).name if labels else None,
+                "label_reading": None if labels is None else _told(label_choice or LabelChoice()),
                 "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",
             },
             "carried": carried,
             "confidence": {name: float(c) for name, c in label_map.confidence.items()},
-            "warnings": list(label_map.warnings),
+            "warnings": [*_mended(image), *label_map.warnings, *vessels.warnings],
             "stages_s": stages.seconds,
         }
         return Case.create(
@@ -164,33 +176,57 @@ def build_case(
             labels=label_map,
             organ=organ,
             surfaces=surfaces,
+            vessels=vessels,
             title=choice.title,
             facts=facts,
             replace=choice.replace,
         )
 
 
-def _label(scan: Scan, wanted: list[str] | None, progress: Progress) -> LabelMap:
-    """The wanted structures as our own protocols find them."""
-    return segment(scan, wanted or list(LIVER_CASE), progress=progress)
+def _told(how: LabelChoice) -> dict[str, Any]:
+    """How a label map was read, for the case; of a file of names only its own name."""
+    return asdict(how) | {
+        "names": Path(how.names).name if how.names else None,
+        "priority": list(how.priority),
+    }
+
+
+def _mended(scan: Scan) -> list[str]:
+    """What was done to make a volume of the scan, for everyone who looks at the case."""
+    return [f"The scan was mended ({repair})." for repair in scan.repairs]
 
 
 def _given(
-    scan: Scan, source: str | Path, labels: str | Path, wanted: list[str] | None, how: LabelChoice | None
-) -> LabelMap:
-    """The wanted structures of a label map from another tool, on the scan's grid."""
-    how = how or LabelChoice()
-    label_map = LabelMap.read(
-        labels,
-        how.names,
-        scan=scan,
-        source=source,
-        only=wanted or LIVER_CASE,
-        priority=how.priority,
-        resample=how.resample,
-        any_frame=how.any_frame,
-    )
-    return label_map.select(wanted or label_map.structures)
+    scan: Scan, source: str | Path, labels: str | Path, wanted: list[str] | None, how: LabelChoice
+) -> tuple[LabelMap, LabelMap]:
+    """A label map from another tool on the scan's grid: all that it holds, and the wanted structures only."""
+
+    def read(only: Sequence[str]) -> LabelMap:
+        return LabelMap.read(
+            labels,
+            how.names,
+            scan=scan,
+            source=source,
+            only=only,
+            priority=how.priority,
+            resample=how.resample,
+            any_frame=how.any_frame,
+        )
+
+    try:
+        whole = read(())
+    except OverlapError:
+        # What lies round the organ helps to follow its vessels, but a body outline over everything is no reason
+        # to refuse.
+        whole = read(wanted or LIVER_CASE)
+    if wanted is None:
+        wanted = [name for name in LIVER_CASE if name in whole.structures]
+        if not wanted:
+            raise AnatomyError(
+                f"{labels} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
+                f"it has {', '.join(whole.structures)}."
+            )
+    return whole, whole.select(wanted)
 
 
 def _split(labels: LabelMap) -> tuple[LabelMap, dict[str, str]]:
