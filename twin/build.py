@@ -17,10 +17,12 @@ import SimpleITK as sitk
 
 from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
+from anatomy.matching import Resampling
 from anatomy.meshing import mesh_labels
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
 from anatomy.segmentation import segment
+from anatomy.segments import OverlapError
 from anatomy.structures import find
 from anatomy.surfaces import Surface, show_surface
 from anatomy.vessels import liver_vessels
@@ -73,11 +75,34 @@ class Choice:
     replace: bool = False
 
 
+@dataclass(frozen=True)
+class LabelChoice:
+    """How a label map from another tool is read; see `anatomy.LabelMap.read`.
+
+    Parameters
+    ----------
+    names : str or Path, optional
+        JSON file {value: name} or the name of a published class table (`totalsegmentator_v2`).
+    priority : sequence of str
+        Structures that win a voxel where several overlap, the first first.
+    resample : {'nearest', 'linear'}, optional
+        How labels on another grid than the scan's are brought over; refused if None.
+    any_frame : bool
+        Take a DICOM object of another frame of reference all the same.
+    """
+
+    names: str | Path | None = None
+    priority: Sequence[str] = ()
+    resample: Resampling | None = None
+    any_frame: bool = False
+
+
 def build_case(
     scan: str | Path,
     case: str | Path,
     *,
     labels: str | Path | None = None,
+    label_choice: LabelChoice | None = None,
     choice: Choice | None = None,
     progress: Progress = silent,
 ) -> Case:
@@ -90,7 +115,10 @@ def build_case(
     case : str or Path
         The folder to make.
     labels : str or Path, optional
-        A label map from another tool, in the same patient space; segmented here if None.
+        A label map from another tool, in the same patient space: NIfTI, NRRD, MHA, DICOM-SEG, RTSTRUCT or a folder
+        of masks; segmented here if None.
+    label_choice : LabelChoice, optional
+        How that label map is read.
     choice : Choice, optional
         Structures, edge, title, and whether an old case may be replaced.
     progress : Progress
@@ -115,7 +143,10 @@ def build_case(
     with stages.stage("read", "Reading the scan") as inner:
         image = Scan.read(scan, series=choice.series, progress=inner, repair=choice.repair)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
-        whole, label_map = _label(image, labels, wanted, inner)
+        if labels is None:
+            whole = label_map = segment(image, wanted or list(LIVER_CASE), progress=inner)
+        else:
+            whole, label_map = _given(image, scan, labels, wanted, label_choice or LabelChoice())
     with stages.stage("vessels", "Following vessels") as inner:
         vessels = liver_vessels(whole, inner)
     meshed, carried = _split(label_map)
@@ -131,6 +162,7 @@ def build_case(
                 "series": choice.series,
                 "repairs": [asdict(repair) for repair in image.repairs],
                 "labels": Path(labels).name if labels else None,
+                "label_reading": None if labels is None else _told(label_choice or LabelChoice()),
                 "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",
             },
             "carried": carried,
@@ -151,27 +183,50 @@ def build_case(
         )
 
 
+def _told(how: LabelChoice) -> dict[str, Any]:
+    """How a label map was read, for the case; of a file of names only its own name."""
+    return asdict(how) | {
+        "names": Path(how.names).name if how.names else None,
+        "priority": list(how.priority),
+    }
+
+
 def _mended(scan: Scan) -> list[str]:
     """What was done to make a volume of the scan, for everyone who looks at the case."""
     return [f"The scan was mended ({repair})." for repair in scan.repairs]
 
 
-def _label(
-    scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress
+def _given(
+    scan: Scan, source: str | Path, labels: str | Path, wanted: list[str] | None, how: LabelChoice
 ) -> tuple[LabelMap, LabelMap]:
-    """The label map on the scan's grid, with all that it holds and with the wanted structures only."""
-    if labels is None:
-        found = segment(scan, wanted or list(LIVER_CASE), progress=progress)
-        return found, found
-    label_map = LabelMap.read(labels).matched_to(scan)
+    """A label map from another tool on the scan's grid: all that it holds, and the wanted structures only."""
+
+    def read(only: Sequence[str]) -> LabelMap:
+        return LabelMap.read(
+            labels,
+            how.names,
+            scan=scan,
+            source=source,
+            only=only,
+            priority=how.priority,
+            resample=how.resample,
+            any_frame=how.any_frame,
+        )
+
+    try:
+        whole = read(())
+    except OverlapError:
+        # What lies round the organ helps to follow its vessels, but a body outline over everything is no reason
+        # to refuse.
+        whole = read(wanted or LIVER_CASE)
     if wanted is None:
-        wanted = [name for name in LIVER_CASE if name in label_map.structures]
+        wanted = [name for name in LIVER_CASE if name in whole.structures]
         if not wanted:
             raise AnatomyError(
                 f"{labels} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
-                f"it has {', '.join(label_map.structures)}."
+                f"it has {', '.join(whole.structures)}."
             )
-    return label_map, label_map.select(wanted)
+    return whole, whole.select(wanted)
 
 
 def _split(labels: LabelMap) -> tuple[LabelMap, dict[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -94,7 +94,8 @@ def demo(
 @app.command(
     epilog="Examples:\n\n  organtwin build CT/ -o anna\n\n"
     "  organtwin build study.zip --series 2 --repair deskew -o case\n\n"
-    "  organtwin build ct.nii.gz --labels labels.nii.gz --structures liver,kidney_right -o case --edge 8"
+    "  organtwin build ct.nii.gz --labels labels.nii.gz --structures liver,kidney_right -o case --edge 8\n\n"
+    "  organtwin build CT/ --labels rs.dcm --structures liver,spleen --label-priority spleen,liver -o case"
 )
 @refusals
 def build(
@@ -113,10 +114,41 @@ def build(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Label map from another tool; segmented here if left out.",
+            help="Label map from another tool: NIfTI, NRRD, MHA, DICOM-SEG, RTSTRUCT or a folder of masks; "
+            "segmented here if left out.",
             show_default=False,
         ),
     ] = None,
+    label_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|TABLE",
+            help="Names of the labels: JSON {value: name}, or a class table such as totalsegmentator_v2.",
+            show_default=False,
+        ),
+    ] = None,
+    label_priority: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Structures that win where several overlap, the first first, with commas between.",
+            show_default=False,
+        ),
+    ] = None,
+    label_resample: Annotated[
+        Literal["nearest", "linear"] | None,
+        typer.Option(
+            help="Bring labels on another grid to the scan's: nearest voxel, or linear vote; default: refuse.",
+            show_default=False,
+        ),
+    ] = None,
+    label_any_frame: Annotated[
+        bool,
+        typer.Option(
+            "--label-any-frame",
+            help="Take a DICOM-SEG or RTSTRUCT of another frame of reference: only if you know that it is registered.",
+        ),
+    ] = False,
     structures: Annotated[
         str | None,
         typer.Option(
@@ -157,7 +189,7 @@ def build(
 ) -> None:
     """Scan to case folder: read, segment (or take a label map), mesh."""
     from anatomy.errors import AnatomyError
-    from twin.build import Choice, build_case
+    from twin.build import Choice, LabelChoice, build_case
 
     if edge is not None and not 1.0 <= edge <= 50.0:
         raise AnatomyError(f"--edge is {edge:g} mm; give 1 to 50 mm.")
@@ -169,8 +201,12 @@ def build(
     choice = Choice(
         structures=names, edge_mm=edge, series=series, repair=repair or (), title=title, replace=replace
     )
+    first = [name.strip() for name in (label_priority or "").split(",") if name.strip()]
+    label_choice = LabelChoice(label_names, first, label_resample, label_any_frame)
     with TerminalProgress(console) as progress:
-        case = build_case(scan, out, labels=labels, choice=choice, progress=progress)
+        case = build_case(
+            scan, out, labels=labels, label_choice=label_choice, choice=choice, progress=progress
+        )
     _tell_case(case)
 
 
