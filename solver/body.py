@@ -171,7 +171,7 @@ class Body:
 
     # ------------------------------------------------------------------ coefficients and measures
 
-    def _cellwise(self, per_structure: Mapping[str, float]) -> fem.Function:
+    def cellwise(self, per_structure: Mapping[str, float]) -> fem.Function:
         """Cell-wise constant function from one number a structure."""
         table = np.zeros(256)
         for value, name in self.organ.structures.items():
@@ -181,8 +181,8 @@ class Body:
         return function
 
     def _build_coefficients(self) -> None:
-        self.density = self._cellwise({name: t.density_kg_mm3 for name, t in self.tissues.items()})
-        self.bulk = self._cellwise(
+        self.density = self.cellwise({name: t.density_kg_mm3 for name, t in self.tissues.items()})
+        self.bulk = self.cellwise(
             {name: t.compressibility.bulk_kPa for name, t in self.tissues.items() if t.compressibility}
         )
         self.gravity = fem.Constant(self.mesh, self.gravity_mm_s2.copy())
@@ -194,7 +194,7 @@ class Body:
         for names in groups.values():
             first = self.tissues[names[0]]
             coefficients = {
-                key: self._cellwise({name: self.tissues[name].law.parameters[key] for name in names})
+                key: self.cellwise({name: self.tissues[name].law.parameters[key] for name in names})
                 for key in first.law.parameters
             }
             self._groups.append((first, names, coefficients))
