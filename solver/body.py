@@ -17,7 +17,7 @@ Vertices keep the order of the `OrganMesh` outside of this class; DOLFINx reorde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -56,9 +56,10 @@ class Body:
         Acceleration in LPS mm/s²; the default is that of a patient lying on the back. Zeros switch it off.
     reference_points : ndarray, shape (n, 3), optional
         Stress-free vertex positions; default the scanned ones.
-    fibres : ndarray, shape (m, d, 3), optional
+    fibres : ndarray, shape (m, d, 3), or callable, optional
         Unit directions of up to d fibre families of each tetrahedron, in the stress-free shape, for laws that
-        have them.
+        have them; or a function from points (k, 3) of that shape to directions (k, d, 3), where they turn
+        within a tetrahedron.
     patches : mapping of str to ndarray, shape (k, 3), optional
         Exterior triangles, by vertices, on which loads may act (`solver.loads`).
 
@@ -90,7 +91,7 @@ class Body:
         gravity_mm_s2: ArrayLike = (0.0, 9810.0, 0.0),
         reference_points: Array | None = None,
         patches: Mapping[str, Index] | None = None,
-        fibres: Array | None = None,
+        fibres: Array | Callable[[Array], Array] | None = None,
     ) -> None:
         self.organ = organ
         self.fibres = fibres
@@ -201,9 +202,11 @@ class Body:
 
     @cached_property
     def fibre_fields(self) -> tuple[fem.Function, ...]:
-        """Cell-wise fibre directions, one function a family."""
+        """Fibre directions, one function a family: cell-wise, or quadratic in each cell where they turn."""
         if self.fibres is None:
             return ()
+        if callable(self.fibres):
+            return self._turning_fibres(self.fibres)
         count = len(self.organ.tets)
         if self.fibres.ndim != 3 or self.fibres.shape[::2] != (count, 3):
             raise SolverError(
@@ -214,6 +217,18 @@ class Body:
         for family in range(self.fibres.shape[1]):
             field = fem.Function(space)
             field.x.array[:] = self.cells_from_organ(self.fibres[:, family]).ravel()
+            fields.append(field)
+        return tuple(fields)
+
+    def _turning_fibres(self, directions: Callable[[Array], Array]) -> tuple[fem.Function, ...]:
+        space = fem.functionspace(self.mesh, ("DG", 2, (3,)))
+        values = np.asarray(directions(space.tabulate_dof_coordinates()), dtype=np.float64)
+        if values.ndim != 3 or values.shape[2] != 3:
+            raise SolverError(f"The fibre function gives shape {values.shape}; give (points, families, 3).")
+        fields = []
+        for family in range(values.shape[1]):
+            field = fem.Function(space)
+            field.x.array[:] = values[:, family].ravel()
             fields.append(field)
         return tuple(fields)
 
