@@ -51,10 +51,15 @@ class Arrhenius:
         A. The default is liver (Chang & Nguyen 2004, Biomed Eng Online 3:27, after Jacques 1996).
     activation_J_mol : float
         E_a; default as above.
+    threshold_C : float
+        Below it nothing dies. Constants are fitted to fast coagulation; extrapolated to body temperature those of liver
+        would kill healthy tissue within an hour. The default is the breakpoint of thermal dose (Sapareto & Dewey
+        1984, Int J Radiat Oncol Biol Phys 10:787).
     """
 
     frequency_1_s: float = 7.39e39
     activation_J_mol: float = 2.577e5
+    threshold_C: float = 43.0
 
     def __post_init__(self) -> None:
         for name in ("frequency_1_s", "activation_J_mol"):
@@ -65,7 +70,8 @@ class Arrhenius:
     def rate(self, temperature_C: ArrayLike) -> Array:
         """dΩ/dt in 1/s at temperatures of any shape."""
         kelvin = np.asarray(temperature_C, dtype=np.float64) + KELVIN_AT_0_C
-        return self.frequency_1_s * np.exp(-self.activation_J_mol / (GAS_CONSTANT_J_MOL_K * kelvin))
+        rate = self.frequency_1_s * np.exp(-self.activation_J_mol / (GAS_CONSTANT_J_MOL_K * kelvin))
+        return np.where(np.asarray(temperature_C) < self.threshold_C, 0.0, rate)
 
     def increase(self, before_C: Array, after_C: Array, seconds: float) -> Array:
         """Ω gained over a step in which the temperature changes linearly: three Gauss points."""
