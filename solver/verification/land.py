@@ -52,11 +52,14 @@ def bar(cells: int = 2) -> Array:
     return state.displacement[tip]
 
 
-def _shell(rings: int, layers: int, whole: bool = False) -> tuple[OrganMesh, Array]:
+def _shell(
+    rings: int, layers: int, whole: bool = False, grading: float = 1.0
+) -> tuple[OrganMesh, Array]:
     """A quarter of the ventricle or all of it; of each vertex the ring, 0 at the apex to 1 at the base, and the depth.
 
     Triangles between rings around the apex are drawn through the wall as prisms and cut along the diagonals that
-    start at their lowest-numbered corners, which makes neighbours fit.
+    start at their lowest-numbered corners, which makes neighbours fit. A `grading` above one makes rings denser
+    towards the apex.
     """
     turn = 2 * np.pi if whole else np.pi / 2
     count = [8 * ring if whole else 2 * ring + 1 for ring in range(1, rings + 1)]
@@ -75,7 +78,7 @@ def _shell(rings: int, layers: int, whole: bool = False) -> tuple[OrganMesh, Arr
     for layer in range(layers + 1):
         depth = layer / layers
         short, long = 7 + 3 * depth, 17 + 3 * depth
-        polar = ring * np.arccos(-5 / long)
+        polar = ring**grading * np.arccos(-5 / long)
         direction = np.divide(disc, ring[:, None], out=np.zeros_like(disc), where=ring[:, None] > 0)
         points.append(np.column_stack([short * np.sin(polar)[:, None] * direction, -long * np.cos(polar)]))
         if layer < layers:
@@ -149,9 +152,9 @@ def helical_fibres(points: Array) -> Array:
     return (np.sin(angle) * meridian + np.cos(angle) * latitude)[:, None, :]
 
 
-def contracted(rings: int = 8, layers: int = 2) -> tuple[float, float]:
+def contracted(rings: int = 10, layers: int = 2, grading: float = 1.4) -> tuple[float, float]:
     """Height of the apex of problem 3 inside and outside, mm."""
-    organ, where = _shell(rings, layers, whole=True)
+    organ, where = _shell(rings, layers, whole=True, grading=grading)
     inside = organ.exterior[(where[organ.exterior][:, :, 1] == 0).all(axis=1)]
     body = Body(
         organ,
