@@ -178,7 +178,7 @@ class Body:
 
     # ------------------------------------------------------------------ coefficients and measures
 
-    def cellwise(self, per_structure: Mapping[str, float]) -> fem.Function:
+    def _cellwise(self, per_structure: Mapping[str, float]) -> fem.Function:
         """Cell-wise constant function from one number a structure."""
         table = np.zeros(256)
         for value, name in self.organ.structures.items():
@@ -188,8 +188,8 @@ class Body:
         return function
 
     def _build_coefficients(self) -> None:
-        self.density = self.cellwise({name: t.density_kg_mm3 for name, t in self.tissues.items()})
-        self.bulk = self.cellwise(
+        self.density = self._cellwise({name: t.density_kg_mm3 for name, t in self.tissues.items()})
+        self.bulk = self._cellwise(
             {name: t.compressibility.bulk_kPa for name, t in self.tissues.items() if t.compressibility}
         )
         self.gravity = fem.Constant(self.mesh, self.gravity_mm_s2.copy())
@@ -201,7 +201,7 @@ class Body:
         for names in groups.values():
             first = self.tissues[names[0]]
             coefficients = {
-                key: self.cellwise({name: self.tissues[name].law.parameters[key] for name in names})
+                key: self._cellwise({name: self.tissues[name].law.parameters[key] for name in names})
                 for key in first.law.parameters
             }
             self._groups.append((first, names, coefficients))

@@ -17,11 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from solver.backend import ufl
+import numpy as np
+
+from solver.backend import fem, ufl
 from solver.errors import SolverError
 
 if TYPE_CHECKING:
-    from solver.backend import fem
     from solver.body import Body
 
 
@@ -82,7 +83,10 @@ class ActiveStress:
             raise SolverError(
                 f"ActiveStress: the body has no structure '{unknown[0]}'; it has {', '.join(body.tissues)}."
             )
-        tension = body.cellwise(dict.fromkeys(names, self.tension_kPa))
+        labels = [label for label, name in body.organ.structures.items() if name in names]
+        working = np.isin(body.cells_from_organ(body.organ.region), labels)
+        tension = fem.Function(body.cell_space)
+        tension.x.array[:] = np.where(working, self.tension_kPa, 0.0)
         F = ufl.Identity(3) + ufl.grad(u)
         stress = self.first_piola(F, body.fibre_fields[self.family], tension)
         return -share * ufl.inner(stress, ufl.grad(v)) * body.dx(metadata={"quadrature_degree": 4})

@@ -20,6 +20,7 @@ PROBLEMS = (
     "patch_test",
     "block_shear",
     "cook",
+    "active_block",
     "thick_walls",
     "thick_plate",
     "elastica",

@@ -52,9 +52,7 @@ def bar(cells: int = 2) -> Array:
     return state.displacement[tip]
 
 
-def _shell(
-    rings: int, layers: int, whole: bool = False, grading: float = 1.0
-) -> tuple[OrganMesh, Array]:
+def _shell(rings: int, layers: int, whole: bool = False, grading: float = 1.0) -> tuple[OrganMesh, Array]:
     """A quarter of the ventricle or all of it; of each vertex the ring, 0 at the apex to 1 at the base, and the depth.
 
     Triangles between rings around the apex are drawn through the wall as prisms and cut along the diagonals that
