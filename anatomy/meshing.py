@@ -187,7 +187,10 @@ class _Mesher:
         ]
         tree = graded_lattice(self.fields, edge_mm / _MEAN_EDGE, edges_mm, _EDGES_ACROSS)
         coordinates, tets = octree.tetrahedra(tree)
-        return stuffing.prepare(coordinates, tree.to_mm(coordinates), tets, self.fields)
+        lattice = stuffing.prepare(coordinates, tree.to_mm(coordinates), tets, self.fields)
+        if not len(lattice.tets):
+            raise _nothing_left(edge_mm)
+        return lattice
 
     def cut(self, lattice: stuffing.Lattice, edge_mm: float) -> OrganMesh:
         """Cut a lattice along the interfaces, hold it where pieces stay badly shaped, and measure the mesh."""
@@ -199,7 +202,7 @@ class _Mesher:
             label, pinched = _cleaned(cut, edge_mm)
             keep = label > 0
             if not keep.any():
-                raise AnatomyError(f"nothing is left of the label map at edges of {edge_mm:.3g} mm: make them smaller")
+                raise _nothing_left(edge_mm)
             used = np.zeros(len(cut.points), dtype=bool)
             used[cut.tets[keep]] = True
             tets = (np.cumsum(used) - 1)[cut.tets[keep]]
@@ -217,6 +220,13 @@ class _Mesher:
         report |= measure(points, tets, label, self.fields, names, self.voxel_mm3, edge_mm, pinched)
         region = self.fields.values[label].astype(np.uint8)
         return OrganMesh(points, tets, region, self.labels.names, report)
+
+
+def _nothing_left(edge_mm: float) -> AnatomyError:
+    return AnatomyError(
+        f"nothing would be left of the label map at edges of {edge_mm:.3g} mm: all its structures are too thin for "
+        "them or for its voxels; make edge_mm smaller, or draw the structures on a finer grid"
+    )
 
 
 def _cleaned(cut: stuffing.Stuffed, edge_mm: float) -> tuple[NDArray[np.int64], int]:
@@ -260,7 +270,12 @@ def _at_volumes(
             break
         if shared is None:
             shared = _shared_areas(cut, len(voxel_mm3))
-        fields = fields.shifted(_outward(shared, voxel_mm3 - volume))
+        outward = _outward(shared, voxel_mm3 - volume)
+        # A label without a tetrahedron is drowned by what surrounds it: let it rise as far as a step goes.
+        outward[1:][volume[1:] == 0] = np.inf
+        fields = fields.shifted(outward)
+        if (volume[1:] == 0).any():
+            shared = None
     return best
 
 

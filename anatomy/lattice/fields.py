@@ -63,6 +63,8 @@ class Fields:
         Label values; the background, 0, comes first. Below, labels are named by their index in it.
     blocks : Blocks
         For each label but the background a block of its field.
+    masks : list of ndarray of bool
+        For each its voxels in the label map, of the block's shape.
     bias : ndarray, shape (L + 1,)
         Added to the fields before they compete.
     origin : ndarray, shape (3,)
@@ -75,19 +77,11 @@ class Fields:
 
     values: NDArray[np.int64]
     blocks: Blocks
+    masks: list[NDArray[np.bool_]]
     bias: NDArray[np.float64]
     origin: NDArray[np.float64]
     to_index: NDArray[np.float64]
     blur_mm: float
-
-    @property
-    def boxes(self) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """For each label but the background its first voxel's index and its block, axes x, y, z."""
-        data, offset, first, shape = self.blocks
-        return [
-            (first[k], data[offset[k] : offset[k] + shape[k].prod()].reshape(shape[k]))
-            for k in range(len(offset))
-        ]
 
     def index(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Image index (n, 3), with fractions, of points (n, 3) mm."""
@@ -160,7 +154,7 @@ def label_fields(image: sitk.Image, values: list[int]) -> Fields:
     sigma = blur_mm / spacing
     margin = np.ceil(_REACH * sigma).astype(int)
     blocks = find_objects(array)
-    firsts, smooth = [], []
+    firsts, smooth, masks = [], [], []
     for value in values:
         low = np.array([s.start for s in blocks[value - 1]]) - margin
         high = np.array([s.stop for s in blocks[value - 1]]) + margin
@@ -172,6 +166,7 @@ def label_fields(image: sitk.Image, values: list[int]) -> Fields:
         once = gaussian_filter(block, sigma, mode="constant", truncate=_REACH / 2)
         twice = gaussian_filter(once, sigma, mode="constant", truncate=_REACH / 2)
         firsts.append(low)
+        masks.append(block > 0)
         smooth.append(2 * once - twice)
     direction = np.array(image.GetDirection()).reshape(3, 3)
     return Fields(
@@ -182,6 +177,7 @@ def label_fields(image: sitk.Image, values: list[int]) -> Fields:
             np.array(firsts, dtype=np.int64),
             np.array([block.shape for block in smooth], dtype=np.int64),
         ),
+        masks=masks,
         bias=np.zeros(len(values) + 1),
         origin=np.array(image.GetOrigin()),
         to_index=np.linalg.inv(direction * spacing),
