@@ -41,7 +41,9 @@ _LEVELS = 4
 # A piece below this share of a cube of the typical edge is a speck.
 _SPECK = 0.25
 # Cuts of the lattice, each after moving the interfaces towards the label map's volumes.
-_VOLUME_PASSES = 5
+_VOLUME_PASSES = 7
+# How far an interface moves at once, in units of the fields' blur; in all it moves twice as far at most.
+_LARGEST_STEP = 0.6
 _VOLUME_TOLERANCE = 0.002
 # Share of the budget that is aimed at, the least that is good enough, and how often an edge is tried for it.
 _BUDGET_AIM, _BUDGET_LEAST, _BUDGET_TRIES = 0.92, 0.8, 6
@@ -258,46 +260,57 @@ def _at_volumes(
     """Fields whose interfaces enclose, on this lattice, the volumes of the label map; the best attempt."""
     best, least = fields, np.inf
     nothing = np.zeros(len(lattice.points), dtype=bool)
-    shared = None
+    outward, gain = np.zeros(len(voxel_mm3)), np.ones(len(voxel_mm3))
+    last, asked, system = np.zeros_like(outward), np.zeros_like(outward), None
     for attempt in range(_VOLUME_PASSES):
         progress("cutting along the interfaces", 0.2 + 0.4 * attempt / _VOLUME_PASSES)
         cut = stuffing.stuff(lattice, fields, nothing)
         volume = np.bincount(cut.label, weights=volumes_of(cut.points, cut.tets), minlength=len(voxel_mm3))
-        error = np.abs(volume[1:] / voxel_mm3[1:] - 1)
+        error = np.abs(volume / voxel_mm3 - 1)[1:]
         if error.sum() < least:
             best, least = fields, float(error.sum())
         if (error < _VOLUME_TOLERANCE).all():
             break
-        if shared is None:
-            shared = _shared_areas(cut, len(voxel_mm3))
-        outward = _outward(shared, voxel_mm3 - volume)
-        # A label without a tetrahedron is drowned by what surrounds it: let it rise as far as a step goes.
-        outward[1:][volume[1:] == 0] = np.inf
+        drowned = volume == 0
+        if system is None or drowned.any():
+            system = _response(cut, len(voxel_mm3))
+        else:
+            # Secants: how much more, or less, came of the last step than the areas promised.
+            moved = np.abs(asked) > _VOLUME_TOLERANCE * voxel_mm3
+            gain[moved] = np.clip(asked[moved] / _away_from_zero((volume - last)[moved]), 0.3, 3.0)
+        step = _outward(system, (voxel_mm3 - volume) * gain)
+        # A label without a tetrahedron has no surface to move: it rises step by step.
+        step[1:][drowned[1:]] = _LARGEST_STEP
+        before = outward
+        reach = fields.blur_mm * np.array([[-_LARGEST_STEP], [_LARGEST_STEP]])
+        outward = np.clip(before + np.clip(step, *reach), *(2 * reach))
+        asked, last = system @ (outward - before), volume
         fields = fields.shifted(outward)
-        if (volume[1:] == 0).any():
-            shared = None
     return best
 
 
-def _shared_areas(cut: stuffing.Stuffed, count: int) -> NDArray[np.float64]:
-    """Area (mm²) that each label shares with each, shape (L + 1, L + 1)."""
+def _away_from_zero(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.abs(values) > 1e-9, values, 1e-9)
+
+
+def _response(cut: stuffing.Stuffed, count: int) -> NDArray[np.float64]:
+    """Volume (mm³) that each label (row) gains for each mm by which the surface of one (column) moves outwards.
+
+    Moving the surface of label i by d_i changes its volume by Σ_j A_ij (d_i − d_j), where A_ij is the area it
+    shares with label j and the background does not move.
+    """
     across = neighbours_of(cut.tets)
     tet, facet = np.nonzero((across >= 0) & (cut.label[:, None] != cut.label[across]))
     a, b, c = (cut.points[cut.tets[tet, FACETS_OF_TET[facet, corner]]] for corner in range(3))
     shared = np.zeros((count, count))
     area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
     np.add.at(shared, (cut.label[tet], cut.label[across[tet, facet]]), area)
-    return shared
+    return np.diag(shared.sum(axis=1)) - shared
 
 
-def _outward(shared: NDArray[np.float64], missing_mm3: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """How far (mm) each label's surface must move outwards for it to gain `missing_mm3`.
-
-    Moving the surface of label i by d_i changes its volume by Σ_j A_ij (d_i − d_j), where A_ij is the area it
-    shares with label j and the background does not move.
-    """
-    system = np.diag(shared.sum(axis=1)) - shared
-    present = 1 + np.flatnonzero(shared[1:].sum(axis=1))
+def _outward(system: NDArray[np.float64], missing_mm3: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """How far (mm) each label's surface must move outwards for it to gain `missing_mm3`."""
+    present = 1 + np.flatnonzero(system.diagonal()[1:])
     outward = np.zeros(len(missing_mm3))
     outward[present] = np.linalg.solve(system[np.ix_(present, present)], missing_mm3[present])
     return outward

@@ -11,25 +11,26 @@ a label) moves a label's surface out or in, which is how the mesh is made to kee
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, gaussian_filter
+from scipy.special import ndtr
 
 # Width of the Gaussian in units of the coarsest voxel edge: the least that takes the stair steps of 3 mm
 # slices out of the interface.
 _BLUR = 0.65
 _REACH = 4.0
+# The blur's σ, as a share of a structure's calibre, that leaves the structure standing.
+_BLUR_CALIBRE = 0.25
 
 
-# Slope of a label's field across a plane interface, times σ: (2 − 1/√2)/√(2π), from the kernel 2G − G².
-_SLOPE = (2 - 0.5**0.5) / (2 * np.pi) ** 0.5
-# The fields of two labels differ by less than 1 within 1.5 σ of their interface: a bias stays below that, and
-# grows in steps, as the fields are linear only in the middle.
-LARGEST_BIAS, _LARGEST_STEP = 0.45, 0.3
+# The fields of two labels differ by less than 1 beside their interface, so the biases of two labels may differ by
+# this much; inwards a label goes half of it at most, where thin ones would go under.
+LARGEST_BIAS = 0.9
 # Halvings of an edge in search of its crossing, before the last straight line.
 _BISECTIONS = 7
 
@@ -132,10 +133,15 @@ class Fields:
         return shares
 
     def shifted(self, outward_mm: NDArray[np.float64]) -> Fields:
-        """The same fields with every label's surface moved outwards by about so many mm, shape (L + 1,)."""
-        step = 2 * _SLOPE / self.blur_mm * outward_mm
-        bias = self.bias + np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
-        return replace(self, bias=np.clip(bias, -LARGEST_BIAS, LARGEST_BIAS))
+        """The same fields with every label's surface `outward_mm` (L + 1,) outside the place that bias 0 gives it.
+
+        Across a plane interface the field of the outer label falls as the kernel's profile, Φ the normal
+        distribution: F(x) = 2 Φ(x/σ) − Φ(x/√2σ); a bias of 2 F(d) − 1 moves the interface by d.
+        """
+        x = outward_mm / self.blur_mm
+        bias = 2 * (2 * ndtr(x) - ndtr(x / 2**0.5)) - 1
+        bias = np.maximum(np.where(x > 1.0, np.maximum(bias, LARGEST_BIAS), bias), -0.5 * LARGEST_BIAS)
+        return replace(self, bias=np.minimum(bias, LARGEST_BIAS + min(0.0, float(bias.min()))))
 
 
 def label_fields(image: sitk.Image, values: list[int]) -> Fields:
@@ -150,10 +156,10 @@ def label_fields(image: sitk.Image, values: list[int]) -> Fields:
     """
     array = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
     spacing = np.array(image.GetSpacing())
-    blur_mm = _BLUR * float(spacing.max())
-    sigma = blur_mm / spacing
+    reach_mm = _blur_edges(array, spacing, values, blocks := find_objects(array))
+    blur_mm = _BLUR * float(reach_mm.prod()) ** (1 / 3)
+    sigma = _BLUR * reach_mm / spacing
     margin = np.ceil(_REACH * sigma).astype(int)
-    blocks = find_objects(array)
     firsts, smooth, masks = [], [], []
     for value in values:
         low = np.array([s.start for s in blocks[value - 1]]) - margin
@@ -183,6 +189,31 @@ def label_fields(image: sitk.Image, values: list[int]) -> Fields:
         to_index=np.linalg.inv(direction * spacing),
         blur_mm=blur_mm,
     )
+
+
+def _blur_edges(
+    array: NDArray[np.integer[Any]],
+    spacing: NDArray[np.float64],
+    values: list[int],
+    blocks: list[tuple[slice, slice, slice]],
+) -> NDArray[np.float64]:
+    """The voxel edge (mm) that the blur along each axis is measured by.
+
+    It is the coarsest edge of the three, for the steps between thick slices show in all directions; but less along
+    the finer axes where that would drown the thinnest label, whose calibre across each axis is estimated from
+    disc-like cross-sections: a disc of radius r has area π r² and 8 r of voxel edges around it.
+    """
+    coarsest = spacing.max()
+    edges = np.full(3, coarsest)
+    for axis in np.flatnonzero(spacing < 0.9 * coarsest):
+        thinnest = np.inf
+        for value in values:
+            mask = np.pad(array[blocks[value - 1]] == value, 1)
+            walls = np.count_nonzero(np.diff(mask, axis=axis))
+            # Mean chord along the axis, 2 V / walls in voxels, of a disc is π r / 2.
+            thinnest = min(thinnest, 2 * np.count_nonzero(mask) / walls * spacing[axis] * 4 / np.pi)
+        edges[axis] = min(coarsest, max((spacing[axis] * coarsest) ** 0.5, _BLUR_CALIBRE * thinnest / _BLUR))
+    return edges
 
 
 def to_surface(

@@ -145,6 +145,111 @@ def test_a_real_label_map(shared_scans: Path) -> None:
     assert organ.volumes_ml["liver"] == pytest.approx(labels.volumes_ml["liver"], rel=0.02)
 
 
+
+# --- thin structures, budgets and hard edges ----------------------------------------------------------------------
+
+
+def liver_with_vessel(
+    calibre: float, spacing: tuple[float, float, float], ways: list[tuple[float, float, float]]
+) -> LabelMap:
+    """A block of liver 52 mm wide with straight vessels from its middle."""
+    size = tuple(int(60 / step) for step in spacing)
+    grid = np.stack(
+        np.meshgrid(*(np.arange(n) * s for n, s in zip(size, spacing, strict=True)), indexing="ij"), -1
+    )
+    local = grid - (30.3, 30.2, 30.1)
+    array = (np.abs(local) < 26).all(axis=-1).astype(np.uint8)
+    for way in ways:
+        axis = np.array(way) / np.linalg.norm(way)
+        along = local @ axis
+        off = np.linalg.norm(local - along[..., None] * axis, axis=-1)
+        array[(array > 0) & (off < calibre / 2) & (along > -1) & (along < 22)] = 4
+    return label_map(array, spacing)
+
+
+STRAIGHT, OBLIQUE = [(0.0, 0.0, 1.0)], [(1.0, 1.0, 1.0)]
+BRANCHING = [(0.0, 0.0, -1.0), (1.0, 0.3, 1.0), (-0.6, 1.0, 1.0)]
+
+
+@pytest.mark.parametrize("ways", [STRAIGHT, OBLIQUE, BRANCHING], ids=["straight", "oblique", "branching"])
+@pytest.mark.parametrize("calibre", [3.0, 4.0, 6.0])
+def test_vessels_from_three_millimetres_keep_their_volume(
+    calibre: float, ways: list[tuple[float, float, float]]
+) -> None:
+    labels = liver_with_vessel(calibre, (1.0, 1.0, 1.0), ways)
+    organ = mesh_labels(labels, edge_mm=6.0, finest_mm=1.5)
+    check_mesh(organ)
+    assert organ.volumes_ml["portal_vein"] == pytest.approx(labels.volumes_ml["portal_vein"], rel=0.05)
+    assert organ.volumes_ml["liver"] == pytest.approx(labels.volumes_ml["liver"], rel=0.005)
+    assert organ.report["labels"]["portal_vein"]["pieces"] == 1
+
+
+@pytest.mark.parametrize("ways", [STRAIGHT, OBLIQUE], ids=["straight", "oblique"])
+def test_thick_slices_do_not_drown_a_vessel(ways: list[tuple[float, float, float]]) -> None:
+    labels = liver_with_vessel(4.0, (0.8, 0.8, 3.0), ways)
+    organ = mesh_labels(labels, edge_mm=6.0, finest_mm=1.5)
+    check_mesh(organ)
+    assert organ.volumes_ml["portal_vein"] == pytest.approx(labels.volumes_ml["portal_vein"], rel=0.05)
+
+
+@pytest.mark.parametrize("budget", [3_000, 20_000, 60_000])
+def test_a_budget_is_made_the_most_of(budget: int) -> None:
+    organ = mesh_labels(label_map(nested_balls()), budget_tets=budget)
+    check_mesh(organ)
+    assert 0.7 * budget <= len(organ.tets) <= budget
+
+
+def test_an_edge_with_a_budget_only_grows() -> None:
+    labels = label_map(nested_balls())
+    free = mesh_labels(labels, edge_mm=8.0)
+    roomy = mesh_labels(labels, edge_mm=8.0, budget_tets=10 * len(free.tets))
+    assert roomy.points.tobytes() == free.points.tobytes()
+    tight = mesh_labels(labels, edge_mm=8.0, budget_tets=len(free.tets) // 2)
+    assert len(tight.tets) <= len(free.tets) // 2
+    assert tight.report["edge_mm"] > 8.0
+
+
+def test_a_label_up_to_the_border_of_the_image_is_closed_there() -> None:
+    array = np.zeros((14, 12, 10), dtype=np.uint8)
+    array[:9] = 1
+    array[9:, :6] = 2
+    labels = label_map(array)
+    organ = mesh_labels(labels, edge_mm=5.0)
+    check_mesh(organ)
+    for name, volume in labels.volumes_ml.items():
+        assert organ.volumes_ml[name] == pytest.approx(volume, rel=0.01)
+
+
+def test_two_hundred_and_fifty_labels_at_once() -> None:
+    array = np.zeros((24, 24, 24), dtype=np.uint8)
+    for value in range(1, 251):
+        corner = np.array(np.unravel_index(value - 1, (7, 6, 6))) * (3, 4, 4)
+        array[tuple(slice(c, c + n) for c, n in zip(corner, (3, 4, 4), strict=True))] = value
+    image = sitk.GetImageFromArray(array)
+    labels = LabelMap(image, {value: f"structure_{value}" for value in np.unique(array[array > 0]).tolist()})
+    organ = mesh_labels(labels, edge_mm=2.5, max_loss=0.5)
+    check_mesh(organ)
+    assert len(np.unique(organ.region)) == len(labels.names)
+
+
+def test_label_values_above_255_and_empty_labels_are_told() -> None:
+    image = sitk.GetImageFromArray(np.pad(np.full((4, 4, 4), 300, np.uint16), 2))
+    with pytest.raises(AnatomyError, match="up to 255; the map has 300: renumber it"):
+        mesh_labels(LabelMap(image, {300: "liver"}))
+    half = label_map(np.pad(np.ones((6, 6, 6), np.uint8), 2))
+    half = LabelMap(half.image, {1: "liver", 2: "liver_tumour"})
+    assert set(mesh_labels(half, edge_mm=5.0).structures.values()) == {"liver"}
+
+
+def test_single_voxels_are_meshed_or_refused_by_name() -> None:
+    array = np.zeros((20, 20, 20), dtype=np.uint8)
+    array[4:16, 4:16, 4:16] = 1
+    array[10, 10, 10] = 2
+    labels = label_map(array)
+    with pytest.raises(AnatomyError, match="'liver_tumour' would"):
+        mesh_labels(labels, edge_mm=8.0)
+
+
 # --- any label map ------------------------------------------------------------------------------------------------
 
 
