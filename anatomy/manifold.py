@@ -40,5 +40,3 @@ def pinched_vertices(triangles: NDArray[np.int64]) -> NDArray[np.int64]:
     fans = np.unique(start * np.int64(len(start)) + fan) // len(start) if len(start) else start
     vertex, count = np.unique(fans, return_counts=True)
     return vertex[count > 1]
-
-

@@ -185,7 +185,9 @@ class _Mesher:
         self.progress("laying the lattice", 0.1)
         finest = self.finest_mm or edge_mm / 2
         edges_mm = [
-            edge_mm / 2**level for level in range(_LEVELS) if level == 0 or edge_mm / 2**level >= 0.99 * finest
+            edge_mm / 2**level
+            for level in range(_LEVELS)
+            if level == 0 or edge_mm / 2**level >= 0.99 * finest
         ]
         tree = graded_lattice(self.fields, edge_mm / _MEAN_EDGE, edges_mm, _EDGES_ACROSS)
         coordinates, tets = octree.tetrahedra(tree)

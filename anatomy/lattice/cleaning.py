@@ -8,7 +8,8 @@ across facets that contain the vertex, and so do all others: the star of an inne
 a sphere, and a part of a sphere is a disc when it and the rest are each connected. The number of parts too many,
 over all labels and the background, is the vertex's *excess*; it counts edges in which more than two triangles
 meet and vertices with more than one fan alike. Groups of tetrahedra change sides where that lowers the sum of
-the excess of all vertices, so the cleaning ends.
+the excess of all vertices; where nothing lowers it, a group may pass its excess on, each tetrahedron once, so the
+cleaning ends, with the best labels it met.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.lattice.topology import pieces_of, stars_of
-
 
 
 def without_specks(
@@ -165,34 +165,59 @@ def _change(turned, count, to, tets, label, neighbours, starts, around, excess, 
 
 @numba.njit(cache=True)
 def _clean(tets, label, neighbours, volume, starts, around):  # type: ignore[no-untyped-def]
-    """Lower the excess, in place, until no move lowers it; what is left of it."""
+    """Lower the excess, in place, until no move lowers it."""
     vertices = len(starts) - 1
     local = np.zeros(len(tets), np.int64)
     excess = _excesses(tets, label, neighbours, starts, around)
-    for wide in range(3):
-        improved = True
-        while improved:
-            improved = False
+    # Tetrahedra that passed excess on; they do so once.
+    spent = np.zeros(len(tets), np.bool_)
+    best, least = label.copy(), excess.sum()
+    for wide, slack in ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 4), (1, 4)):
+        moving = True
+        while moving and least > 0:
+            moving = False
             for vertex in range(vertices):
-                while excess[vertex] > 0 and _relieve(
-                    vertex, tets, label, neighbours, volume, starts, around, excess, local, wide
-                ):
-                    improved = True
-    return excess.sum()
+                while excess[vertex] > 0:
+                    done = _relieve(
+                        vertex, tets, label, neighbours, volume, starts, around, excess, local, wide, spent, 0
+                    )
+                    if not done and slack > 0:
+                        done = _relieve(
+                            vertex,
+                            tets,
+                            label,
+                            neighbours,
+                            volume,
+                            starts,
+                            around,
+                            excess,
+                            local,
+                            wide,
+                            spent,
+                            slack,
+                        )
+                    if not done:
+                        break
+                    moving = True
+            if excess.sum() < least:
+                best[:], least = label, excess.sum()
+        label[:] = best
+        excess[:] = _excesses(tets, label, neighbours, starts, around)
 
 
 @numba.njit(cache=True)
-def _relieve(vertex, tets, label, neighbours, volume, starts, around, excess, local, wide):  # type: ignore[no-untyped-def]
+def _relieve(vertex, tets, label, neighbours, volume, starts, around, excess, local, wide, spent, slack):  # type: ignore[no-untyped-def]
     """Make the move around a vertex that lowers the excess most, the smallest of those; False without one.
 
-    Narrow (0), a part of the star changes to another label of the star; wider, the whole star does (1), or the
-    stars of all its vertices (2).
+    With slack, a move of tetrahedra that are not yet `spent` may raise the excess by less than that. Narrow (0), a
+    part of the star changes to another label of the star; wider, the whole star does (1), or
+    the stars of all its vertices (2).
     """
     members = around[starts[vertex] : starts[vertex + 1]]
     size = len(members)
     kinds = np.unique(label[members])
     turned, best = np.empty(len(tets) if wide == 2 else size, np.int64), np.empty(0, np.int64)
-    best_change, best_volume, best_to = 0, np.inf, -1
+    best_change, best_volume, best_to = slack, np.inf, -1
     inside, group = np.empty(size, np.bool_), np.empty(size, np.int64)
     for mine in kinds:
         for outside in range(2 if wide == 0 else 1):
@@ -220,9 +245,12 @@ def _relieve(vertex, tets, label, neighbours, volume, starts, around, excess, lo
                         if wide == 1 or group[k] == part:
                             turned[count] = members[k]
                             count += 1
-                amount = 0.0
+                amount, again = 0.0, False
                 for k in range(count):
                     amount += volume[turned[k]]
+                    again |= spent[turned[k]]
+                if slack > 0 and again:
+                    continue
                 for to in kinds:
                     # A part of the label goes to another label; what parts the others goes to the label.
                     if wide == 0 and (to == mine) != (outside == 1):
@@ -232,13 +260,14 @@ def _relieve(vertex, tets, label, neighbours, volume, starts, around, excess, lo
                     change = _change(
                         turned, count, to, tets, label, neighbours, starts, around, excess, local
                     )
-                    if change < best_change or (change == best_change < 0 and amount < best_volume):
+                    if change < best_change or (change == best_change < slack and amount < best_volume):
                         best_change, best_volume, best_to = change, amount, to
                         best = turned[:count].copy()
-    if best_change >= 0:
+    if best_change >= slack:
         return False
     for t in best:
         label[t] = best_to
+        spent[t] |= slack > 0
     for t in best:
         for i in range(4):
             v = tets[t, i]

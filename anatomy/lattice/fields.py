@@ -103,6 +103,11 @@ class Fields:
         total: NDArray[np.float64] = _total(self.index(points), *self.blocks)
         return total >= least
 
+    def lead(self, points: NDArray[np.float64], index: int) -> NDArray[np.float64]:
+        """Field of a label less the largest of all others, at each point (n, 3) mm; shape (n,)."""
+        lead: NDArray[np.float64] = _lead(self.index(points), index, *self.blocks, self.bias)
+        return lead
+
     def leader(self, points: NDArray[np.float64], among: NDArray[np.int64]) -> NDArray[np.int64]:
         """The label with the largest field at each point (n, 3) mm among a set (n, s) padded with -1; shape (n,)."""
         found: NDArray[np.int64] = _first_of(self.index(points), among, *self.blocks, self.bias)
@@ -228,10 +233,8 @@ def to_surface(
     stencil = np.concatenate([np.zeros((1, 3)), h * np.eye(3), -h * np.eye(3)])
     at = points.copy()
     for _ in range(steps):
-        values = fields.at((at[None] + stencil[:, None]).reshape(-1, 3))
-        own = values[:, index].copy()
-        values[:, index] = -np.inf
-        lead = (own - values.max(axis=1)).reshape(7, len(points))
+        around = (at[None] + stencil[:, None]).reshape(-1, 3)
+        lead = fields.lead(around, index).reshape(7, len(points))
         slope = (lead[1:4] - lead[4:]).T / (2 * h)
         steep = np.einsum("ij,ij->i", slope, slope)
         # Where the fields are flat there is no surface near; the step stays bounded.
@@ -289,6 +292,22 @@ def _winner(index, data, offset, first, shape, bias):  # type: ignore[no-untyped
             if value + bias[label] > most:
                 best, most = label, value + bias[label]
         out[n] = 0 if rest + bias[0] >= most else best
+    return out
+
+
+@numba.njit(cache=True)
+def _lead(index, mine, data, offset, first, shape, bias):  # type: ignore[no-untyped-def]
+    out = np.empty(len(index))
+    for n in range(len(index)):
+        rest, most, own = 1.0, -np.inf, 0.0
+        for label in range(1, len(bias)):
+            value = _field(label, index[n, 0], index[n, 1], index[n, 2], data, offset, first, shape)
+            rest -= value
+            if label == mine:
+                own = value + bias[label]
+            else:
+                most = max(most, value + bias[label])
+        out[n] = own - max(most, rest + bias[0]) if mine else rest + bias[0] - most
     return out
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy.lattice.cleaning import pinches
 from anatomy.lattice.fields import Fields, to_surface
 from anatomy.lattice.quality import dihedral_angles
 from anatomy.lattice.topology import neighbours_of, pieces_of, surface_within, volumes_of

@@ -48,7 +48,9 @@ def pieces_of(label: NDArray[np.int64], neighbours: NDArray[np.int64]) -> NDArra
     row = np.repeat(np.arange(len(label)), 4)
     column = neighbours.reshape(-1)
     joined = (column > row) & (label[row] == label[np.maximum(column, 0)])
-    graph = coo_array((np.ones(joined.sum(), np.int8), (row[joined], column[joined])), shape=(len(label),) * 2)
+    graph = coo_array(
+        (np.ones(joined.sum(), np.int8), (row[joined], column[joined])), shape=(len(label),) * 2
+    )
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
@@ -160,7 +162,5 @@ def _volumes(points, tets):  # type: ignore[no-untyped-def]
         ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
         vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
         wx, wy, wz = points[d, 0] - points[a, 0], points[d, 1] - points[a, 1], points[d, 2] - points[a, 2]
-        out[t] = (
-            ux * (vy * wz - vz * wy) + uy * (vz * wx - vx * wz) + uz * (vx * wy - vy * wx)
-        ) / 6.0
+        out[t] = (ux * (vy * wz - vz * wy) + uy * (vz * wx - vx * wz) + uz * (vx * wy - vy * wx)) / 6.0
     return out

@@ -145,7 +145,6 @@ def test_a_real_label_map(shared_scans: Path) -> None:
     assert organ.volumes_ml["liver"] == pytest.approx(labels.volumes_ml["liver"], rel=0.02)
 
 
-
 # --- thin structures, budgets and hard edges ----------------------------------------------------------------------
 
 
@@ -227,7 +226,7 @@ def test_two_hundred_and_fifty_labels_at_once() -> None:
         array[tuple(slice(c, c + n) for c, n in zip(corner, (3, 4, 4), strict=True))] = value
     image = sitk.GetImageFromArray(array)
     labels = LabelMap(image, {value: f"structure_{value}" for value in np.unique(array[array > 0]).tolist()})
-    organ = mesh_labels(labels, edge_mm=2.5, max_loss=0.5)
+    organ = mesh_labels(labels, edge_mm=4.0, max_loss=0.5)
     check_mesh(organ)
     assert len(np.unique(organ.region)) == len(labels.names)
 
