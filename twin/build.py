@@ -152,7 +152,7 @@ def build_case(
     meshed, carried = _split(label_map)
     with stages.stage("mesh", "Meshing") as inner:
         budget = BUDGET_TETS if choice.edge_mm is None else None
-        organ = mesh_labels(meshed, edge_mm=choice.edge_mm or 6.0, budget_tets=budget, progress=inner)
+        organ = mesh_labels(meshed, edge_mm=choice.edge_mm, budget_tets=budget, progress=inner)
     with stages.stage("surfaces", "Making the surfaces to show") as inner:
         surfaces = _surfaces(label_map, inner)
     with stages.stage("write", "Writing the case"):
