@@ -20,8 +20,9 @@ from scipy.spatial import cKDTree
 
 from anatomy.progress import Progress, silent
 from anatomy.segmentation import region
+from anatomy.segmentation.border import box_on
 from anatomy.segmentation.ct_body import Body
-from anatomy.segmentation.ct_liver import Liver, box_on
+from anatomy.segmentation.ct_liver import Liver
 from anatomy.segmentation.morphology import Mask, closed, distance, grow, opened, parts_above, shrink
 from anatomy.vessels.systems import arrivals
 
@@ -109,7 +110,7 @@ def _around(liver: Liver, scan_image: sitk.Image) -> tuple[sitk.Image, Mask, Vol
     first = [a - 0.5 + 0.5 * _EDGE_MM / edge for a in start]
     frame = (size, sitk.Transform(), sitk.sitkLinear, working.TransformContinuousIndexToPhysicalPoint(first))
     rest = ([_EDGE_MM] * 3, working.GetDirection(), 0.0, sitk.sitkFloat32, True)
-    x, y, z = box_on(scan_image, liver, _MARGIN_MM + 5.0)
+    x, y, z = box_on(liver.body, liver.mask, scan_image, _MARGIN_MM + 5.0)
     source = sitk.Cast(scan_image[x, y, z], sitk.sitkFloat32)
     for axis, spacing in enumerate(source.GetSpacing()):
         if 1.2 * spacing < _EDGE_MM and source.GetSize()[axis] >= 4:
