@@ -167,6 +167,12 @@ class Scan:
 
 def _plain(image: sitk.Image) -> sitk.Image:
     """The image as int16 or float32 without the metadata of its file."""
+    if image.GetPixelID() == sitk.sitkInt16:
+        # What DICOM gives: shared with the caller until one of the two writes to it.
+        plain = sitk.Image(image)
+        for key in plain.GetMetaDataKeys():
+            plain.EraseMetaData(key)
+        return plain
     array = sitk.GetArrayViewFromImage(image)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise AnatomyError(

@@ -38,6 +38,9 @@ SHOWN_WITHIN = CARRIED_BY | {"liver_tumour": "liver"}
 #: Triangles of an organ's shown surface, and of what lies in it: as many as a machine without a graphics card draws.
 ORGAN_TRIANGLES, INNER_TRIANGLES = 40_000, 16_000
 
+#: Voxels of background kept round the structures for meshing and surfaces.
+NEAR_VOXELS = 4
+
 #: Tetrahedra of a mesh made without a stated edge: as fine as the interactive tier holds on two cores.
 BUDGET_TETS = 20_000
 
@@ -115,12 +118,13 @@ def build_case(
         image = Scan.read(scan, series=choice.series, progress=inner, repair=choice.repair)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
         label_map = _label(image, labels, wanted, inner)
-    meshed, carried = _split(label_map)
+    near = _near(label_map)
+    meshed, carried = _split(near)
     with stages.stage("mesh", "Meshing") as inner:
         budget = BUDGET_TETS if choice.edge_mm is None else None
         organ = mesh_labels(meshed, edge_mm=choice.edge_mm or 6.0, budget_tets=budget, progress=inner)
     with stages.stage("surfaces", "Making the surfaces to show") as inner:
-        surfaces = _surfaces(label_map, inner)
+        surfaces = _surfaces(near, inner)
     with stages.stage("write", "Writing the case"):
         facts: dict[str, Any] = {
             "source": {
@@ -165,6 +169,20 @@ def _label(scan: Scan, labels: str | Path | None, wanted: list[str] | None, prog
                 f"it has {', '.join(label_map.structures)}."
             )
     return label_map.select(wanted)
+
+
+def _near(labels: LabelMap) -> LabelMap:
+    """The part of a label map round its structures: most of a scan is far from the organ, and costs time."""
+    occupied = labels.array != 0
+    low, size = [], []
+    for axis in (2, 1, 0):
+        across = tuple(other for other in range(3) if other != axis)
+        where = np.flatnonzero(occupied.any(axis=across))
+        first, last = max(int(where[0]) - NEAR_VOXELS, 0), int(where[-1]) + NEAR_VOXELS + 1
+        low.append(first)
+        size.append(min(last, occupied.shape[axis]) - first)
+    image = sitk.RegionOfInterest(labels.image, size, low)
+    return LabelMap(image, labels.names, labels.confidence, labels.warnings)
 
 
 def _split(labels: LabelMap) -> tuple[LabelMap, dict[str, str]]:

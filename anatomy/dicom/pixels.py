@@ -29,7 +29,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from anatomy.dicom.slices import Slice
+from anatomy.dicom.slices import Slice, read_dataset
 from anatomy.errors import AnatomyError
 from anatomy.images import quiet
 from anatomy.progress import Progress
@@ -92,8 +92,7 @@ def stored_planes(group: Sequence[Slice]) -> Iterator[tuple[Dataset, NDArray[Any
     """
     path = group[0].path
     try:
-        with pydicom.config.disable_value_validation():
-            data = pydicom.dcmread(path, specific_tags=list(_TAGS))
+        data = read_dataset(path, _TAGS)
         syntax = data.file_meta.TransferSyntaxUID
         coded = _by_gdcm(data) if syntax.is_compressed and syntax != RLELossless else None
         for one in group:

@@ -148,9 +148,19 @@ def _check_kind(slices: Sequence[Slice]) -> None:
                 f"{one.path} gives its values by a look-up table, which is not read: export the series with a "
                 "rescale slope and intercept"
             )
+        if "MOSAIC" in [str(part).upper() for part in one.header.get("ImageType", None) or []]:
+            raise AnatomyError(
+                f"{one.path} is a mosaic of many slices in one picture, which is not read: export the series as "
+                "single slices or as an enhanced object"
+            )
         if one.missing:
             raise AnatomyError(
                 f"{one.path} does not say where its slice lies (no {one.missing}): give the original series"
+            )
+        if not one.has_true_axes:
+            raise AnatomyError(
+                f"{one.path} states directions or pixel spacings that cannot be: its rows and columns must be at "
+                "right angles and its pixels have an extent; give the original series"
             )
 
 

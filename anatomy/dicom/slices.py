@@ -9,7 +9,7 @@ differ from picture to picture. Patient identity is never read: only the tags na
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from anatomy.errors import AnatomyError
 from anatomy.progress import Progress
@@ -110,6 +111,15 @@ class Slice:
         return self.path.name if frames == 1 else f"frame {self.frame + 1} of {self.path.name}"
 
     @property
+    def has_true_axes(self) -> bool:
+        """Whether rows and columns are unit directions at right angles, and pixels have an extent."""
+        products = self.axes @ self.axes.T
+        spacing = min(self.across_mm, self.down_mm)
+        return bool(
+            np.abs(products - np.eye(2)).max() < 0.01 and spacing > 0 and np.isfinite(self.position).all()
+        )
+
+    @property
     def is_localiser(self) -> bool:
         """Whether its header calls it a localiser (scout view)."""
         kinds = (str(part).upper() for part in self.header.get("ImageType", None) or [])
@@ -171,6 +181,37 @@ def slices_in(path: Path) -> list[Slice]:
         ) from error
 
 
+def read_dataset(path: Path, tags: Sequence[str], stop_before_pixels: bool = False) -> FileDataset:
+    """Read some tags of a file; one without the preamble (of before 1996) is taken for what its bytes say.
+
+    Raises
+    ------
+    InvalidDicomError
+        If the file is no DICOM file; other errors where it is damaged.
+    """
+    with pydicom.config.disable_value_validation():
+        data = pydicom.dcmread(
+            path, stop_before_pixels=stop_before_pixels, specific_tags=list(tags), force=_is_bare(path)
+        )
+    if "TransferSyntaxUID" not in data.file_meta:
+        implicit = data.original_encoding[0]
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return data
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether a file starts with the first attributes of an image, little endian, without preamble."""
+    with path.open("rb") as file:
+        group, element = file.read(2), file.read(2)
+    return group == b"\x08\x00" and element in (
+        b"\x00\x00",
+        b"\x01\x00",
+        b"\x05\x00",
+        b"\x08\x00",
+        b"\x16\x00",
+    )
+
+
 def number_of(header: Dataset, tag: str) -> float | None:
     """A header's number, or None where it has none."""
     try:
@@ -182,8 +223,7 @@ def number_of(header: Dataset, tag: str) -> float | None:
 def _header(path: Path) -> Dataset | None:
     """A file's header, or None for a file that is no DICOM image."""
     try:
-        with pydicom.config.disable_value_validation():
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        header = read_dataset(path, _TAGS, stop_before_pixels=True)
         kind = header.file_meta.get("MediaStorageSOPClassUID", header.get("SOPClassUID", ""))
         if "Rows" not in header and "Image Storage" in getattr(kind, "name", ""):
             raise EOFError("an image without rows")
