@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from anatomy.errors import AnatomyError
 from anatomy.repairs import Repair
@@ -40,6 +41,11 @@ class Facts:
     slice_thickness_mm: float | None = None
     repairs: tuple[Repair, ...] = ()
 
+    #: Entries of an NRRD header that hold facts.
+    KEYS: ClassVar[tuple[str, ...]] = tuple(
+        _PREFIX + name for name in ("modality", "kvp", "contrast", "slice_thickness_mm", "repairs")
+    )
+
     def to_metadata(self) -> dict[str, str]:
         """Entries for the header of an NRRD file."""
         found = {
@@ -60,9 +66,7 @@ class Facts:
         AnatomyError
             If the entries are damaged.
         """
-        text = {
-            key[len(_PREFIX) :]: value for key, value in entries.items() if key.lower().startswith(_PREFIX)
-        }
+        text = {key[len(_PREFIX) :]: value for key, value in entries.items() if key in cls.KEYS}
         try:
             return cls(
                 text.get("modality", "unknown"),

@@ -93,6 +93,8 @@ def read_volume(
     if path.is_dir():
         raise AnatomyError(f"{path} is a folder where one {what} file is needed")
     grid = nifti.read_grid(path) if kind in (".nii", ".nii.gz") else None
+    if grid is None and kind in (".nii", ".nii.gz"):
+        raise AnatomyError(_reason(path, what))
     with quiet(), nifti.any_axes():
         try:
             reader = sitk.ImageFileReader()

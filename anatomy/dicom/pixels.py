@@ -98,14 +98,10 @@ def stored_planes(group: Sequence[Slice]) -> Iterator[tuple[Dataset, NDArray[Any
         for one in group:
             plane = pixel_array(data, index=one.frame) if coded is None else coded[one.frame]
             yield data, _extended(data, plane)
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+    except Exception as error:  # whatever pydicom, its decoders and GDCM trip over in a damaged file
         raise AnatomyError(
-            f"{path} is damaged or cut short (its pixels cannot be decoded): copy the series again"
-        ) from error
-    except (RuntimeError, NotImplementedError) as error:
-        raise AnatomyError(
-            f"{path} is damaged or cut short (its pixels cannot be decoded), or coded in a way that is not "
-            f"read: copy the series again, or export it uncompressed"
+            f"{path} is damaged or cut short (its pixels cannot be decoded), or coded in a way that is not read: "
+            "copy the series again, or export it uncompressed"
         ) from error
 
 

@@ -107,7 +107,7 @@ class Slice:
     @property
     def name(self) -> str:
         """What a person finds it by: its file, and its frame in a file of many."""
-        frames = int(self.header.get("NumberOfFrames", 1) or 1)
+        frames = number_of(self.header, "NumberOfFrames") or 1
         return self.path.name if frames == 1 else f"frame {self.frame + 1} of {self.path.name}"
 
     @property
@@ -129,7 +129,7 @@ class Slice:
     def is_colour(self) -> bool:
         """Whether it is a colour picture."""
         photometric = str(self.header.get("PhotometricInterpretation", "") or "")
-        return int(self.header.get("SamplesPerPixel", 1) or 1) != 1 or photometric == "PALETTE COLOR"
+        return (number_of(self.header, "SamplesPerPixel") or 1) != 1 or photometric == "PALETTE COLOR"
 
 
 def is_dicom(path: Path) -> bool:
@@ -171,7 +171,7 @@ def slices_in(path: Path) -> list[Slice]:
         If the file is damaged.
     """
     header = _header(path)
-    if header is None or "Rows" not in header or header.get("Modality") in _NO_SCANS:
+    if header is None or header.get("Modality") in _NO_SCANS:
         return []
     try:
         return list(_pictures(path, header))
@@ -179,6 +179,14 @@ def slices_in(path: Path) -> list[Slice]:
         raise AnatomyError(
             f"{path} says where its slices lie in a way that cannot be read: give the original series"
         ) from error
+
+
+def number_of(header: Dataset, tag: str) -> float | None:
+    """A header's number, or None where it has none."""
+    try:
+        return float(header.get(tag, None))
+    except (TypeError, ValueError):
+        return None
 
 
 def read_dataset(path: Path, tags: Sequence[str], stop_before_pixels: bool = False) -> FileDataset:
@@ -212,26 +220,27 @@ def _is_bare(path: Path) -> bool:
     )
 
 
-def number_of(header: Dataset, tag: str) -> float | None:
-    """A header's number, or None where it has none."""
-    try:
-        return float(header.get(tag, None))
-    except (TypeError, ValueError):
-        return None
-
-
 def _header(path: Path) -> Dataset | None:
     """A file's header, or None for a file that is no DICOM image."""
     try:
         header = read_dataset(path, _TAGS, stop_before_pixels=True)
+        # Values are decoded when first asked for: all now, so that a damaged one is found here.
+        for _ in header.iterall():
+            pass
         kind = header.file_meta.get("MediaStorageSOPClassUID", header.get("SOPClassUID", ""))
-        if "Rows" not in header and "Image Storage" in getattr(kind, "name", ""):
-            raise EOFError("an image without rows")
-        return header
     except InvalidDicomError:
         return None
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except Exception as error:  # whatever pydicom trips over in a damaged file
         raise AnatomyError(f"{path} is a damaged or cut-short DICOM file: copy the series again") from error
+    size = [header.get(tag, None) for tag in ("Rows", "Columns")]
+    if all(isinstance(value, int) and value > 0 for value in size):
+        return header
+    if size != [None, None] or "Image Storage" in getattr(kind, "name", ""):
+        raise AnatomyError(
+            f"{path} is a damaged or cut-short DICOM file (an image without rows or columns): copy the series "
+            "again"
+        )
+    return None
 
 
 def _pictures(path: Path, header: Dataset) -> Iterator[Slice]:
