@@ -147,7 +147,8 @@ class Scan:
             facts = Facts.from_metadata(
                 {key: image.GetMetaData(key) for key in Facts.KEYS if image.HasMetaDataKey(key)}
             )
-            return cls(image, replace(facts, repairs=(*facts.repairs, *done)))
+            chosen = facts.series if series is None else str(series)
+            return cls(image, replace(facts, series=chosen, repairs=(*facts.repairs, *done)))
         except AnatomyError as error:
             raise AnatomyError(f"{path}: {error}") from error
 

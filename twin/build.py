@@ -129,7 +129,7 @@ def build_case(
         facts: dict[str, Any] = {
             "source": {
                 "scan": Path(scan).name,
-                "series": choice.series,
+                "series": image.facts.series,
                 "repairs": [asdict(repair) for repair in image.repairs],
                 "labels": Path(labels).name if labels else None,
                 "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",

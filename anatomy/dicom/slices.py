@@ -272,7 +272,7 @@ def _picture(path: Path, frame: int, header: Dataset, sources: list[Dataset]) ->
         path,
         frame,
         header,
-        np.array([float(v) for v in position]) if position else np.full(3, np.nan),
+        np.array([float(v) for v in position]).reshape(3) if position else np.full(3, np.nan),
         np.array([float(v) for v in axes]).reshape(2, 3) if axes else np.full((2, 3), np.nan),
         across,
         down,
