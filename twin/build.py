@@ -41,6 +41,9 @@ SHOWN_WITHIN = CARRIED_BY | {"liver_tumour": "liver"}
 #: Triangles of an organ's shown surface, and of what lies in it: as many as a machine without a graphics card draws.
 ORGAN_TRIANGLES, INNER_TRIANGLES = 40_000, 16_000
 
+#: Voxels of background kept round the structures for meshing and surfaces.
+NEAR_VOXELS = 4
+
 #: Tetrahedra of a mesh made without a stated edge: as fine as the interactive tier holds on two cores.
 BUDGET_TETS = 20_000
 
@@ -148,18 +151,19 @@ def build_case(
         else:
             whole, label_map = _given(image, scan, labels, wanted, label_choice or LabelChoice())
     with stages.stage("vessels", "Following vessels") as inner:
-        vessels = liver_vessels(whole, inner)
-    meshed, carried = _split(label_map)
+        vessels = liver_vessels(_near(whole), inner)
+    near = _near(label_map)
+    meshed, carried = _split(near)
     with stages.stage("mesh", "Meshing") as inner:
         budget = BUDGET_TETS if choice.edge_mm is None else None
         organ = mesh_labels(meshed, edge_mm=choice.edge_mm, budget_tets=budget, progress=inner)
     with stages.stage("surfaces", "Making the surfaces to show") as inner:
-        surfaces = _surfaces(label_map, inner)
+        surfaces = _surfaces(near, inner)
     with stages.stage("write", "Writing the case"):
         facts: dict[str, Any] = {
             "source": {
                 "scan": Path(scan).name,
-                "series": choice.series,
+                "series": image.facts.series,
                 "repairs": [asdict(repair) for repair in image.repairs],
                 "labels": Path(labels).name if labels else None,
                 "label_reading": None if labels is None else _told(label_choice or LabelChoice()),
@@ -227,6 +231,20 @@ def _given(
                 f"it has {', '.join(whole.structures)}."
             )
     return whole, whole.select(wanted)
+
+
+def _near(labels: LabelMap) -> LabelMap:
+    """The part of a label map round its structures: most of a scan is far from the organ, and costs time."""
+    occupied = labels.array != 0
+    low, size = [], []
+    for axis in (2, 1, 0):
+        across = tuple(other for other in range(3) if other != axis)
+        where = np.flatnonzero(occupied.any(axis=across))
+        first, last = max(int(where[0]) - NEAR_VOXELS, 0), int(where[-1]) + NEAR_VOXELS + 1
+        low.append(first)
+        size.append(min(last, occupied.shape[axis]) - first)
+    image = sitk.RegionOfInterest(labels.image, size, low)
+    return LabelMap(image, labels.names, labels.confidence, labels.warnings)
 
 
 def _split(labels: LabelMap) -> tuple[LabelMap, dict[str, str]]:
