@@ -67,7 +67,7 @@ class Element:
     """
 
     def __init__(self, body: Body, name: ElementName, loads: Sequence[Load] = ()) -> None:
-        self.body, self.name = body, name
+        self.body, self.name, self.loads = body, name, tuple(loads)
         self.share = fem.Constant(body.mesh, 1.0)
         self.symmetric = all(load.conservative for load in loads)
         self._build_space()

@@ -154,7 +154,7 @@ class Equilibrium:
         """
         began = time.perf_counter()
         vertices, target = self._checked(prescribed)
-        self.body.check_supported(vertices, np.isfinite(target))
+        self.body.check_supported(vertices, np.isfinite(target), self.element.loads)
         try:
             path = _Path(self, vertices, target, gravity, start)
             x, iterations, taken = path.follow(steps, progress)
