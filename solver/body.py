@@ -104,6 +104,7 @@ class Body:
             raise SolverError(
                 f"The stress-free shape has {len(points)} vertices and the organ {len(organ.points)}."
             )
+        _check_upright(points, organ)
         self.reference_points = points
         self.scanned_displacement = organ.points - points
         self._build_mesh()
@@ -489,6 +490,19 @@ def tet_volumes(points: Array, tets: Index) -> Array:
     """Signed volumes of tetrahedra, mm³, shape (m,)."""
     a, b, c, d = (points[tets[:, i]] for i in range(4))
     return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6.0)
+
+
+def _check_upright(points: Array, organ: OrganMesh) -> None:
+    """Refuse a stress-free shape that is not finite or turns tetrahedra inside out."""
+    if not np.isfinite(points).all():
+        raise SolverError("The stress-free shape has vertices that are not finite; give millimetres.")
+    inverted = np.flatnonzero(tet_volumes(points, organ.tets) <= 0)
+    if len(inverted):
+        at = organ.points[organ.tets[inverted[0]]].mean(axis=0)
+        raise SolverError(
+            f"The stress-free shape turns {len(inverted)} of {len(organ.tets)} tetrahedra inside out, one at "
+            f"x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm; give a shape that folds nothing."
+        )
 
 
 def _vector(values: ArrayLike) -> Array:

@@ -271,7 +271,7 @@ class _Path:
                 if step < SMALLEST_STEP or not self._grows():
                     raise SolverError(
                         f"No equilibrium beyond {share:.1%} of the load: {failure}; "
-                        "pull less far, spread the load over a larger patch, or refine the mesh there."
+                        "load or pull less, spread the load over a larger patch, or refine the mesh there."
                     ) from failure
                 continue
             last, x, share, taken = (x, share), y, upto, taken + 1
