@@ -438,6 +438,24 @@ class Body:
             total += capsule.energy(F, normal, stiffness) * ds(CAPSULE_ID + index)
         return total
 
+    def law_energies(self, F: Any) -> list[tuple[Any, NDArray[np.int32]]]:
+        """Energy density of the laws alone, kPa, without their compressibility, and the cells of each.
+
+        Parameters
+        ----------
+        F : UFL tensor
+            Deformation gradient.
+
+        Returns
+        -------
+        list of (UFL expression, ndarray of int32)
+            In the order of the subdomains of `dx`.
+        """
+        return [
+            (tissue.law.energy(F, coefficients, self._fibres_of(tissue)), self._cells_of(names))
+            for tissue, names, coefficients in self._groups
+        ]
+
     def support_energy(self, u: Any) -> ufl.Form | int:
         """Energy stored in the attachments; zero where there is none."""
         n = ufl.FacetNormal(self.mesh)

@@ -27,9 +27,9 @@ from scipy.sparse import block_array, csr_matrix, diags_array
 from solver.averaging import STABILISATION
 from solver.backend import basix, compile_expression, compile_form, fem, la, ufl
 from solver.body import Body, Volumetric
-from solver.elastic_constants import check_no_locking
 from solver.errors import SolverError
 from solver.loads import Load
+from solver.locking import check_no_locking
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -245,7 +245,7 @@ def make_element(body: Body, name: ElementName, loads: Sequence[Load] = ()) -> E
     if name not in get_args(ElementName):
         raise SolverError(f"The element '{name}' is unknown; use one of {', '.join(get_args(ElementName))}.")
     for tissue in body.tissues.values():
-        check_no_locking(tissue.name, tissue.law, tissue.compressibility, name)
+        check_no_locking(tissue, name)
     return AveragedElement(body, name, loads) if name == "P1-averaged" else Element(body, name, loads)
 
 

@@ -7,7 +7,6 @@ from anatomy.errors import AnatomyError
 from anatomy.mesh import OrganMesh
 from solver.attachments import Attachment
 from solver.body import Body
-from solver.elastic_constants import neo_hookean
 from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
 from solver.loads import Traction
@@ -102,20 +101,11 @@ def test_moduli_that_no_tissue_has():
         NeoHookean(-1.0)
     with pytest.raises(SolverError, match="bulk modulus is -3 kPa; it must be positive"):
         Compressibility(-3.0)
-    with pytest.raises(SolverError, match="Young's modulus is -5 kPa; it must be positive"):
-        neo_hookean(-5.0, 0.3)
-    with pytest.raises(SolverError, match="Poisson's ratio is -2; it lies between"):
-        neo_hookean(5.0, -2.0)
 
 
 def test_incompressible_tissue_in_a_displacement_form():
-    for poisson in (0.5, 0.7):
-        with pytest.raises(
-            SolverError, match=f"ratio is {poisson}, which has no bulk modulus: a displacement form"
-        ):
-            neo_hookean(6.0, poisson)
-    law, compressibility = neo_hookean(6.0, 0.499999)
-    assert law.mu_kPa == pytest.approx(2.0, rel=1e-5)
+    # µ = 2 kPa and ν = 0.499999.
+    law, compressibility = NeoHookean(2.0), Compressibility(1e6)
     body = Body(cube(), {"block": Tissue("block", law, compressibility, 1e-6, "test")}, [], STILL)
     for element in ("P1", "P2"):
         with pytest.raises(
