@@ -30,8 +30,9 @@ from scipy.sparse import csr_matrix
 from anatomy.progress import Progress, silent
 from solver.backend import compile_form, fem, la, ufl
 from solver.body import Body
+from solver.contact import Contacts
 from solver.elements import DEGREE, Element, ElementName, make_element
-from solver.equilibrium import State
+from solver.equilibrium import AUGMENTATIONS, State
 from solver.errors import SolverError
 from solver.linear import Factor
 from solver.loads import Load
@@ -267,16 +268,19 @@ class Dynamics:
         vertices, target = checked_prescribed(self.body, prescribed)
         fixed, final = fixed_unknowns(self.element, vertices, target)
         before, part, done, spent, steps = self._snapshot(), dt_s, 0.0, 0, 0
+        self._contacts = Contacts(self.element, self._u)
         self._take_hold(fixed)
         while done < dt_s * (1 - 1e-9):
             part = min(part, dt_s - done)
             try:
                 reaction, iterations = self._advance(part, fixed, final, part / (dt_s - done))
             except StepFailed as failure:
+                self._contacts.back()
                 part *= 0.5
                 if part < SMALLEST_PART * dt_s:
                     at = self.time_s
                     self._restore(before)
+                    self._contacts.undo()
                     raise SolverError(
                         f"No movement beyond {at:.4g} s: {failure}; move more slowly, or refine the mesh there."
                     ) from failure
@@ -335,7 +339,14 @@ class Dynamics:
         if self.relaxation is not None:
             self.relaxation.prepare(self._elapsed + (1 - scheme.af) * dt)
         step = _Step(self, scheme, fixed, ends, held_v, held_a)
-        x, force, iterations = step.solve()
+        x, force, iterations = step.solve(step.guess())
+        for _ in range(AUGMENTATIONS):
+            if not self._contacts.augment(x):
+                break
+            x, force, more = step.solve(x)
+            iterations += more
+        else:
+            raise StepFailed(f"contact did not settle in {AUGMENTATIONS} augmentations")
         u = scheme.end(x, self._u)
         pressures = np.setdiff1d(np.arange(len(u)), self.element.displacements)
         u[pressures] = x[pressures]
@@ -349,6 +360,7 @@ class Dynamics:
         self._elapsed = scheme.af * dt
         if self.relaxation is not None:
             self.relaxation.commit(x)
+        self._contacts.commit(x)
         return force, iterations
 
     def _rates_of_held(self, moved: Array, dt: float, fixed: Index) -> tuple[Array, Array]:
@@ -390,9 +402,8 @@ class _Step:
         self.held_velocity = (1 - scheme.af) * held_v + scheme.af * self.v[fixed]
         self.held_acceleration = (1 - scheme.am) * held_a + scheme.am * self.a[fixed]
 
-    def solve(self) -> tuple[Array, Array, int]:
-        """State at the time of balance, all forces there, and Newton iterations."""
-        x = self._guess()
+    def solve(self, x: Array) -> tuple[Array, Array, int]:
+        """State at the time of balance from a guess, all forces there, and Newton iterations."""
         move = self.held - x[self.fixed]
         force = self._total(x)
         scale = self._scale(x, force)
@@ -407,14 +418,14 @@ class _Step:
             f"({where_force(self.element, force, self.fixed)})"
         )
 
-    def _guess(self) -> Array:
+    def guess(self) -> Array:
         """The state carried on by its velocity, unless that crushes the tissue."""
         reach = (1 - self.scheme.af) * self.scheme.dt
         x = self.u + reach * self.v + (reach**2 / 2 * self.a if self.scheme.inertia else 0.0)
         x[self.fixed] = self.held
         if self.element.jacobians(x).min() > MINIMUM_JACOBIAN:
             return x
-        return self.u.copy()
+        return np.array(self.u)
 
     def _rates(self, x: Array) -> tuple[Array, Array]:
         """Velocity and acceleration at the time of balance."""

@@ -65,6 +65,8 @@ class Element:
         From values at organ vertices to values at nodes.
     share : dolfinx.fem.Constant
         Part of the surface loads that acts.
+    bound : list
+        What adds to the assembled forces beside the forms (`solver.contact`).
     """
 
     def __init__(self, body: Body, name: ElementName, loads: Sequence[Load] = ()) -> None:
@@ -74,6 +76,7 @@ class Element:
         self._build_space()
         self._build_forms(loads)
         self.unknowns = self.state.x.array.size
+        self.bound = [load.bind(self) for load in loads if hasattr(load, "bind")]
 
     def _build_space(self) -> None:
         cell = self.body.mesh.basix_cell()
@@ -107,7 +110,8 @@ class Element:
         residual = ufl.derivative(energy + self._extra_energy(u), self.state, test)
         v = ufl.split(test)[0] if self.name == "P2-P1" else test
         for load in loads:
-            residual -= load.virtual_work(body, u, v, self.share)
+            work = load.virtual_work(body, u, v, self.share)
+            residual = residual - work if work else residual
         self._energy = compile_form(body.stored_energy(u, *mode, degree))
         self._residual = compile_form(residual)
         self._tangent = compile_form(ufl.derivative(residual, self.state, trial))
@@ -129,8 +133,10 @@ class Element:
         """Out-of-balance force of every unknown, mN (mm³ for pressures), shape (unknowns,)."""
         self.state.x.array[:] = x
         self._update(x)
-        vector = fem.assemble_vector(self._residual)
-        return np.array(vector.array)
+        force = np.array(fem.assemble_vector(self._residual).array)
+        for bound in self.bound:
+            force += bound.force(x)
+        return force
 
     def tangent(self, x: Array) -> csr_matrix:
         """Derivative of the residual, shape (unknowns, unknowns), or larger where it is augmented."""
@@ -138,7 +144,10 @@ class Element:
         self._update(x)
         self._matrix.data[:] = 0.0
         fem.assemble_matrix(self._matrix, self._tangent)
-        return self._matrix.to_scipy()
+        tangent = self._matrix.to_scipy()
+        for bound in self.bound:
+            tangent = csr_matrix(tangent + bound.stiffness(x))
+        return tangent
 
     def _update(self, x: Array) -> None:
         """Bring coefficients that depend on the unknowns up to date."""
