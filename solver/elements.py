@@ -28,6 +28,7 @@ from solver.backend import basix, compile_expression, compile_form, fem, la, ufl
 from solver.body import Body, Volumetric
 from solver.errors import SolverError
 from solver.loads import Load
+from solver.locking import check_no_locking
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -63,15 +64,18 @@ class Element:
         From values at organ vertices to values at nodes.
     share : dolfinx.fem.Constant
         Part of the surface loads that acts.
+    bound : list
+        What adds to the assembled forces beside the forms (`solver.contact`).
     """
 
     def __init__(self, body: Body, name: ElementName, loads: Sequence[Load] = ()) -> None:
-        self.body, self.name = body, name
+        self.body, self.name, self.loads = body, name, tuple(loads)
         self.share = fem.Constant(body.mesh, 1.0)
         self.symmetric = all(load.conservative for load in loads)
         self._build_space()
         self._build_forms(loads)
         self.unknowns = self.state.x.array.size
+        self.bound = [load.bind(self) for load in loads if hasattr(load, "bind")]
 
     def _build_space(self) -> None:
         cell = self.body.mesh.basix_cell()
@@ -105,7 +109,8 @@ class Element:
         residual = ufl.derivative(energy + self._extra_energy(u), self.state, test)
         v = ufl.split(test)[0] if self.name == "P2-P1" else test
         for load in loads:
-            residual -= load.virtual_work(body, u, v, self.share)
+            work = load.virtual_work(body, u, v, self.share)
+            residual = residual - work if work else residual
         self._energy = compile_form(body.stored_energy(u, *mode, degree))
         self._residual = compile_form(residual)
         self._tangent = compile_form(ufl.derivative(residual, self.state, trial))
@@ -127,8 +132,10 @@ class Element:
         """Out-of-balance force of every unknown, mN (mm³ for pressures), shape (unknowns,)."""
         self.state.x.array[:] = x
         self._update(x)
-        vector = fem.assemble_vector(self._residual)
-        return np.array(vector.array)
+        force = np.array(fem.assemble_vector(self._residual).array)
+        for bound in self.bound:
+            force += bound.force(x)
+        return force
 
     def tangent(self, x: Array) -> csr_matrix:
         """Derivative of the residual, shape (unknowns, unknowns), or larger where it is augmented."""
@@ -136,7 +143,10 @@ class Element:
         self._update(x)
         self._matrix.data[:] = 0.0
         fem.assemble_matrix(self._matrix, self._tangent)
-        return self._matrix.to_scipy()
+        tangent = self._matrix.to_scipy()
+        for bound in self.bound:
+            tangent = csr_matrix(tangent + bound.stiffness(x))
+        return tangent
 
     def _update(self, x: Array) -> None:
         """Bring coefficients that depend on the unknowns up to date."""
@@ -243,6 +253,8 @@ def make_element(body: Body, name: ElementName, loads: Sequence[Load] = ()) -> E
     """
     if name not in get_args(ElementName):
         raise SolverError(f"The element '{name}' is unknown; use one of {', '.join(get_args(ElementName))}.")
+    for tissue in body.tissues.values():
+        check_no_locking(tissue, name)
     return AveragedElement(body, name, loads) if name == "P1-averaged" else Element(body, name, loads)
 
 

@@ -209,7 +209,7 @@ class Case:
 
     @cached_property
     def segments(self) -> LabelMap | None:
-        """Couinaud segments on the part of the scan's grid round the liver, or None where the vessels do not show them."""
+        """Couinaud segments, on the part of the scan's grid round the liver; None where the vessels show none."""
         file = self.path / "segments.nrrd"
         return LabelMap.read(file) if file.is_file() else None
 
