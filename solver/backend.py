@@ -117,16 +117,19 @@ import basix.ufl  # noqa: E402
 import dolfinx  # noqa: E402
 import ufl  # noqa: E402
 from dolfinx import fem, la, mesh  # noqa: E402
+from dolfinx.fem.petsc import assemble_matrix, create_matrix  # noqa: E402
 from mpi4py import MPI  # noqa: E402
 from petsc4py import PETSc  # noqa: E402
 
 __all__ = [
     "MPI",
     "PETSc",
+    "assemble_matrix",
     "basix",
     "cache_folder",
     "compile_expression",
     "compile_form",
+    "create_matrix",
     "dolfinx",
     "fem",
     "jit_options",
