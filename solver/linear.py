@@ -149,7 +149,6 @@ class Direct(LinearSolver):
         self._options({"mat_mumps_icntl_14": 80, "mat_mumps_icntl_7": 5, **precision})
         self._krylov.setType("gmres")
         self._krylov.setGMRESRestart(60)
-        self._krylov.setPCSide(PETSc.PC.Side.RIGHT)
         factoring = self._krylov.getPC()
         factoring.setType("cholesky" if self.element.symmetric else "lu")
         factoring.setFactorSolverType("mumps")
