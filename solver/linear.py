@@ -31,8 +31,18 @@ LARGEST_DIRECT = 250_000
 # A factor in single precision that needs more iterations than these on its own matrix has lost too much.
 SINGLE_PATIENCE = 30
 ITERATIONS = 400
+RESTART = 80
 
 _numbers = count()
+
+MULTIGRID = {
+    "pc_type": "gamg",
+    "pc_gamg_type": "agg",
+    "pc_gamg_reuse_interpolation": True,
+    "mg_levels_ksp_type": "chebyshev",
+    "mg_levels_pc_type": "sor",
+    "mg_levels_ksp_max_it": 2,
+}
 
 
 class LinearSolver:
@@ -199,21 +209,91 @@ class Direct(LinearSolver):
 class Iterative(LinearSolver):
     """Multigrid for displacements, a scaled mass for pressures; see the module."""
 
-    MULTIGRID = {  # noqa: RUF012
-        "pc_type": "gamg",
-        "pc_gamg_type": "agg",
-        "pc_gamg_reuse_interpolation": True,
-        "mg_levels_ksp_type": "chebyshev",
-        "mg_levels_pc_type": "sor",
-        "mg_levels_ksp_max_it": 2,
-    }
+    def __init__(self, element: Element) -> None:
+        super().__init__(element)
+        self._mass: Any = None
+        self._digit = float(ITERATIONS)
 
     def _set_up(self, matrix: PETSc.Mat) -> None:
-        raise NotImplementedError
+        definite = self.element.symmetric and not self.element.mixed
+        self._krylov.setType("cg" if definite else "fgmres")
+        # The true residual, so that the tolerance means the same whatever the preconditioner.
+        self._krylov.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+        if not definite:
+            self._krylov.setGMRESRestart(RESTART)
+        if self.element.mixed:
+            self._split()
+        else:
+            self._options(MULTIGRID)
+        self._krylov.setFromOptions()
+
+    def _prepare(self) -> None:
+        if self.element.mixed:
+            return
+        # Aggregation reads single rows.
+        self._source = self._source or PETSc.Mat()
+        self._matrix.convert("aij", self._source)
+        if not self._source.getNearNullSpace().handle:
+            self._source.setNearNullSpace(self._rigid_motions())
+
+    def _split(self) -> None:
+        """Displacements first, pressures by the Schur complement."""
+        element, comm = self.element, self.element.body.processes.comm
+        first = element.first_unknown
+        moved = PETSc.IS().createGeneral((element.displacements.ravel() + first).astype(PETSc.IntType), comm)
+        moved.setBlockSize(3)
+        moved.compose("nearnullspace", self._rigid_motions())
+        pressed = PETSc.IS().createGeneral((element.pressures + first).astype(PETSc.IntType), comm)
+        split = self._krylov.getPC()
+        split.setType("fieldsplit")
+        split.setFieldSplitIS(("u", moved), ("p", pressed))
+        split.setFieldSplitType(PETSc.PC.CompositeType.SCHUR)
+        split.setFieldSplitSchurFactType(PETSc.PC.FieldSplitSchurFactType.UPPER)
+        self._mass = self._scaled_mass()
+        split.setFieldSplitSchurPreType(PETSc.PC.FieldSplitSchurPreType.USER, self._mass)
+        self._options({"ksp_type": "preonly", **MULTIGRID}, "fieldsplit_u_")
+        self._options({"ksp_type": "preonly", "pc_type": "sor", "pc_sor_its": 3}, "fieldsplit_p_")
+
+    def _scaled_mass(self) -> PETSc.Mat:
+        """−(1/µ + 1/K) times the mass of the pressures, in place of their Schur complement."""
+        body, space = self.element.body, self.element.pressure_space
+        p, q = ufl.TrialFunction(space), ufl.TestFunction(space)
+        mass = compile_form(-(1 / body.shear + 1 / body.bulk) * p * q * body.dx(metadata={"quadrature_degree": 2}))
+        matrix = create_matrix(mass)
+        assemble_matrix(matrix, mass)
+        matrix.assemble()
+        return matrix
+
+    def _rigid_motions(self) -> PETSc.NullSpace:
+        """Translations and rotations of the nodes: what multigrid must carry to its coarse levels."""
+        element = self.element
+        nodes = element.interpolation @ element.body.reference_points
+        coordinates = PETSc.Vec().createWithArray(nodes.ravel(), bsize=3, comm=element.body.processes.comm)
+        return PETSc.NullSpace().createRigidBody(coordinates)
+
+    def solve(self, load: Array, tolerance: float) -> Array:
+        """See `LinearSolver.solve`."""
+        self._put(load)
+        known, digits = self._ready, -np.log10(tolerance)
+        if not (known and self._attempt(tolerance, int(1.5 * self._digit * digits) + 5)):
+            self._renew()
+            if not (self._ready and self._attempt(tolerance, ITERATIONS, known)):
+                raise ArithmeticError(f"the linear system was not solved in {ITERATIONS} iterations")
+            if not known:
+                self._digit = self.last / digits
+        return np.array(self._solution.array[: len(load)])
+
+    def destroy(self) -> None:
+        """See `LinearSolver.destroy`."""
+        super().destroy()
+        if self._mass is not None:
+            self._mass.destroy()
 
 
 def solver_for(element: Element) -> LinearSolver:
     """The solver that suits the number of unknowns."""
+    if element.all_unknowns > LARGEST_DIRECT and element.name != "P1-averaged":
+        return Iterative(element)
     return Direct(element)
 
 
