@@ -117,15 +117,16 @@ class Element:
         else:
             u = self.state
             mode = (None, "averaged" if self.name == "P1-averaged" else "exact")
-        energy = body.energy(u, *mode, degree)
+        stored = body.stored_energy(u, *mode, degree)
         if self.name == "P1-P1":
-            energy -= self._roughness(pressure)
+            stored -= self._roughness(pressure)
+        energy = stored + body.support_energy(u) - body.gravity_work(u)
         test, trial = ufl.TestFunction(self.space), ufl.TrialFunction(self.space)
         residual = ufl.derivative(energy + self._extra_energy(u), self.state, test)
         v = ufl.split(test)[0] if self.mixed else test
         for load in loads:
             residual -= load.virtual_work(body, u, v, self.share)
-        self._energy = compile_form(body.stored_energy(u, *mode, degree))
+        self._energy = compile_form(stored)
         self._residual = compile_form(residual)
         self._tangent = compile_form(ufl.derivative(residual, self.state, trial))
         self._assembled: Any = None

@@ -4,9 +4,10 @@ The load (gravity, surface loads, moved vertices) is put on in steps. Each step 
 through the last two equilibria, or from one linear solve that carries the moved vertices along, and is
 brought to equilibrium by Newton's method with backtracking. A step counts only if Newton converged, every
 value is finite and J stays above 0.3 at every quadrature point: a residual can vanish on a branch where the
-tissue is turned inside out. A step that fails is taken back and halved; when halving does not help the
-solve is refused, saying where and why, and nothing of it is kept (Bonet & Wood 2008, ch. 9; Wriggers 2008,
-ch. 5).
+tissue is turned inside out. A step that fails is taken back and halved (Bonet & Wood 2008, ch. 9; Wriggers 2008,
+ch. 5). When halving does not help, the path of equilibria may have ended, as when a shallow dome snaps through: the
+body is let come to rest from there (pseudo-transient continuation). Failing that too, the solve is refused, saying
+where and why, and nothing of it is kept.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ RELATIVE_RESIDUAL = 1e-9
 NEWTON_ITERATIONS = 20
 FOLDED = 0.05
 SMALLEST_STEP = 1.0 / 512
+LEAP = 1.0 / 32
+RELAXATIONS = 120
 LOOSEST_FORCING = 1e-2
 
 
@@ -69,6 +72,8 @@ class State:
         Every unknown of that element that this process owns, to go on from.
     unknowns : int
         Size of the system, on all processes.
+    relaxed : bool
+        Whether the path of equilibria ended on the way, at a limit point, and the body came to rest beyond it.
     """
 
     displacement: Array
@@ -85,6 +90,7 @@ class State:
     element: ElementName
     solution: Array
     unknowns: int
+    relaxed: bool = False
 
 
 class _Failed(Exception):
@@ -203,6 +209,7 @@ class Equilibrium:
             element=element.name,
             solution=x,
             unknowns=element.all_unknowns,
+            relaxed=path.relaxed,
         )
 
 
@@ -223,6 +230,7 @@ class _Path:
         self._fix(vertices, target)
         self.loads = self._forces_at_start()
         self.iterations = 0
+        self.relaxed = False
 
     def _begin(self, start: State | Array | None) -> Array:
         """Unknowns to start from: those of a state of this element, else what its vertices interpolate."""
@@ -274,16 +282,29 @@ class _Path:
                 y, spent = self._step(x, last, share, upto)
             except _Failed as failure:
                 step *= min(0.5, max(0.05, failure.reach))
-                if step < SMALLEST_STEP or not self._grows():
-                    raise SolverError(
-                        f"No equilibrium beyond {share:.1%} of the load: {failure}; "
-                        "pull less far, spread the load over a larger patch, or refine the mesh there."
-                    ) from failure
-                continue
-            last, x, share, taken = (x, share), y, upto, taken + 1
-            step *= 2.0 if spent <= 6 else 1.0 if spent <= 10 else 0.5
+                if step >= SMALLEST_STEP and self._grows():
+                    continue
+                upto = min(1.0, share + LEAP) if self._grows() else 1.0
+                y, spent = self._leap(x, share, upto, failure)
+                last, step = None, LEAP
+            else:
+                last = (x, share)
+                step *= 2.0 if spent <= 6 else 1.0 if spent <= 10 else 0.5
+            x, share, taken = y, upto, taken + 1
             progress("equilibrium", 0.99 * share)
         return x, self.iterations, taken
+
+    def _leap(self, x: Array, share: float, upto: float, failure: _Failed) -> tuple[Array, int]:
+        """Equilibrium past a point where the path of equilibria ends, or the refusal for want of one."""
+        try:
+            y = self._relax(x, upto)
+        except _Failed:
+            raise SolverError(
+                f"No equilibrium beyond {share:.1%} of the load: {failure}; "
+                "pull less far, spread the load over a larger patch, or refine the mesh there."
+            ) from failure
+        self.relaxed = True
+        return y, NEWTON_ITERATIONS
 
     def _step(
         self, x: Array, last: tuple[Array, float] | None, share: float, upto: float
@@ -318,6 +339,46 @@ class _Path:
             f"(residual {self.relative(residual):.1e}, {self._where_force(residual)})"
         )
 
+    def _relax(self, x: Array, upto: float) -> Array:
+        """Pseudo-transient continuation (Kelley & Keyes 1998, SIAM J Numer Anal 35:508): implicit steps along the flow
+        D x' = −r(x), D the diagonal stiffness of the displacements. Its steps grow as the imbalance falls (switched
+        evolution relaxation) and end as Newton's. The flow comes to rest where the tissue would, had it no mass: past a
+        limit point in the shape it snaps to.
+        """
+        self.load(upto)
+        x = x.copy()
+        x[self.fixed] = self.held_at(upto)
+        damping = self._diagonal(x)
+        residual = self.element.residual(x)
+        moved = self.element.displacements.ravel()
+        drag = 1.0
+        for _ in range(RELAXATIONS):
+            self.iterations += 1
+            change = self._solve(x, residual, np.zeros(len(self.fixed)), 1e-3, drag * damping)[0]
+            y = x + change
+            after = self.element.residual(y)
+            growth = self.size(after) / max(self.size(residual), 1e-300)
+            # Energy that the step sets free, by the trapezoidal rule; a flow must not gain any.
+            gained = self.processes.total(float(np.vdot((residual + after)[moved], change[moved])))
+            if not (self.lowest(self.element.jacobians(y)) > FOLDED and (gained <= 0.0 or growth < 0.5)):
+                drag *= 4.0
+                continue
+            drag *= float(np.clip(growth, 0.1, 0.5))
+            x, residual = y, after
+            if self.relative(residual) < RELATIVE_RESIDUAL:
+                self._guard(x)
+                return x
+        raise _Failed(f"the tissue does not come to rest ({self._where_force(residual)})")
+
+    def _diagonal(self, x: Array) -> Array:
+        """Stiffness of every displacement against itself, zero for other unknowns."""
+        diagonal = self.element.operator(x).getDiagonal()
+        stiffness = np.zeros(diagonal.getLocalSize())
+        moved = self.element.displacements.ravel()
+        stiffness[moved] = np.abs(diagonal.array[moved])
+        diagonal.destroy()
+        return stiffness
+
     @staticmethod
     def _forcing(gain: float, left: float) -> float:
         """How accurately the next linear system is worth solving (Eisenstat & Walker 1996, SIAM J Sci Comput 17:16,
@@ -330,12 +391,23 @@ class _Path:
 
     def _iterate(self, x: Array, residual: Array, move: Array, forcing: float) -> tuple[Array, Array]:
         """One Newton step, shortened where it must be, and the residual after it."""
-        load, carried = -residual, self._any(move)
-        load[self.fixed] = 0.0
+        change, load = self._solve(x, residual, move, forcing)
+        return self._damp(x, change, load, whole=self._any(move))
+
+    def _solve(
+        self, x: Array, residual: Array, move: Array, forcing: float, drag: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Solution of the linearised equations at x, and their right-hand side; `drag` is added to their diagonal."""
+        load = -residual
         matrix = self.element.operator(x)
-        if carried:
+        if self._any(move):
             load -= self._force_of(matrix, move)
-            load[self.fixed] = 0.0
+        load[self.fixed] = 0.0
+        if drag is not None:
+            added = matrix.createVecLeft()
+            added.array[:] = drag
+            matrix.setDiagonal(added, addv=PETSc.InsertMode.ADD_VALUES)
+            added.destroy()
         matrix.zeroRowsColumns((self.element.first_unknown + self.fixed).astype(PETSc.IntType), 1.0)
         self.linear.update(matrix)
         try:
@@ -345,7 +417,7 @@ class _Path:
         change[self.fixed] = move
         if not self.processes.every(bool(np.isfinite(change).all())):
             raise _Failed("the tangent is singular")
-        return self._damp(x, change, load, whole=carried)
+        return change, load
 
     def _force_of(self, matrix: PETSc.Mat, move: Array) -> Array:
         """Force that a displacement of the prescribed unknowns makes."""
