@@ -144,10 +144,12 @@ class Body:
         element = basix.ufl.element("Lagrange", "tetrahedron", 1, shape=(3,))
         domain = ufl.Mesh(element)
         # Nothing here integrates over inner facets, so no cell is needed twice.
-        partitioner = mesh.create_cell_partitioner(mesh.GhostMode.none, 2)
+        partition: Any = mesh.create_cell_partitioner
         tets = self.organ.tets[self.processes.part(len(self.organ.tets))]
         points = self.reference_points[self.processes.part(len(self.organ.points))]
-        self.mesh = mesh.create_mesh(self.processes.comm, tets, domain, points, partitioner)
+        self.mesh = mesh.create_mesh(
+            self.processes.comm, tets, domain, points, partition(mesh.GhostMode.none, 2)
+        )
         self.space = fem.functionspace(self.mesh, ("Lagrange", 1, (3,)))
         self.cell_space = fem.functionspace(self.mesh, ("DG", 0))
         self.tet_of_cell = np.asarray(self.mesh.topology.original_cell_index, dtype=np.int64)

@@ -13,9 +13,9 @@
                with the diagonal D = V/K, it stays as sparse as that of a linear mixed element, and
                eliminating dp gives exactly the tangent of the averaged energy.
 
-All unknowns of an element form one vector, of which each process holds the part it owns. Displacements at organ vertices come and go
-through one sparse interpolation matrix, so that a prescribed patch holds the midpoints of its edges as well
-and reactions return to the vertices with the work they do.
+All unknowns of an element form one vector, of which each process holds the part it owns. Displacements at organ
+vertices come and go through one sparse interpolation matrix, so that a prescribed patch holds the midpoints of its
+edges as well and reactions return to the vertices with the work they do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,17 @@ from numpy.typing import NDArray
 from scipy.sparse import block_array, csr_matrix, diags_array
 
 from solver.averaging import STABILISATION
-from solver.backend import PETSc, assemble_matrix, basix, compile_expression, compile_form, create_matrix, fem, la, ufl
+from solver.backend import (
+    PETSc,
+    assemble_matrix,
+    basix,
+    compile_expression,
+    compile_form,
+    create_matrix,
+    fem,
+    la,
+    ufl,
+)
 from solver.body import Body, Volumetric
 from solver.errors import SolverError
 from solver.loads import Load
@@ -97,7 +107,7 @@ class Element:
             self._pressure_vertex = _vertex_of_scalar_dof(self.body, self.pressure_space)
         else:
             space = collapsed = fem.functionspace(self.body.mesh, vector)
-            parent = np.arange(3 * space.dofmap.index_map.size_local)
+            parent = [np.arange(3 * space.dofmap.index_map.size_local, dtype=np.int32)]
             self.pressures = np.empty(0, dtype=np.int64)
         self.space = space
         self.state = fem.Function(space)
@@ -317,7 +327,7 @@ def _vertex_of_scalar_dof(body: Body, space: fem.FunctionSpace) -> Index:
 
 
 def _interpolation(body: Body, space: fem.FunctionSpace, order: int) -> csr_matrix:
-    """From organ vertices to the nodes that this process owns of a space: the vertices, and for order 2 the midpoints of the edges."""
+    """From organ vertices to this process's nodes: the vertices, and for order 2 the midpoints of the edges."""
     corners = body.vertex_of_node[body.mesh.geometry.dofmaps[0]]
     nodes = space.dofmap.list
     owned = space.dofmap.index_map.size_local

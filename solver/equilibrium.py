@@ -332,7 +332,9 @@ class _Path:
             if left < RELATIVE_RESIDUAL:
                 self._guard(x)
                 return x, iteration
-            forcing = LOOSEST_FORCING if self._any(move) else self._forcing(self.size(residual) / before, left)
+            forcing = (
+                LOOSEST_FORCING if self._any(move) else self._forcing(self.size(residual) / before, left)
+            )
             move = np.zeros_like(move)
         raise _Failed(
             f"Newton's method did not converge in {NEWTON_ITERATIONS} iterations "
@@ -406,7 +408,7 @@ class _Path:
         if drag is not None:
             added = matrix.createVecLeft()
             added.array[:] = drag
-            matrix.setDiagonal(added, addv=PETSc.InsertMode.ADD_VALUES)
+            matrix.setDiagonal(added, addv=True)
             added.destroy()
         matrix.zeroRowsColumns((self.element.first_unknown + self.fixed).astype(PETSc.IntType), 1.0)
         self.linear.update(matrix)
@@ -421,10 +423,10 @@ class _Path:
 
     def _force_of(self, matrix: PETSc.Mat, move: Array) -> Array:
         """Force that a displacement of the prescribed unknowns makes."""
-        moved, force = matrix.createVecs()
+        moved, force = matrix.createVecRight(), matrix.createVecLeft()
         moved.array[self.fixed] = move
         matrix.mult(moved, force)
-        result = np.array(force.array[: self.element.unknowns])
+        result: Array = np.array(force.array[: self.element.unknowns], dtype=np.float64)
         moved.destroy()
         force.destroy()
         return result

@@ -69,11 +69,12 @@ class LinearSolver:
     def update(self, matrix: PETSc.Mat) -> None:
         """Take a new matrix of the same pattern; what is factored stays a preconditioner."""
         # PETSc forgets it whenever values change.
-        matrix.setOption(PETSc.Mat.Option.SYMMETRIC, self.element.symmetric)
+        option: Any = PETSc.Mat.Option.SYMMETRIC
+        matrix.setOption(option, self.element.symmetric)
         if self._krylov is None:
             self._krylov = PETSc.KSP().create(matrix.getComm())
             self._krylov.setOptionsPrefix(self._prefix)
-            self._solution, self._load = matrix.createVecs()
+            self._solution, self._load = matrix.createVecRight(), matrix.createVecLeft()
             self._set_up(matrix)
         self._krylov.getPC().setReusePreconditioner(self._ready)
         self._krylov.setOperators(matrix, self._source or matrix)
@@ -87,7 +88,7 @@ class LinearSolver:
 
     def _options(self, options: dict[str, Any], inner: str = "") -> None:
         """Set PETSc options of this solver alone, and remember them for its end."""
-        database = PETSc.Options()
+        database: Any = PETSc.Options()
         for name, value in options.items():
             database[f"{self._prefix}{inner}{name}"] = value
         self._set = [*getattr(self, "_set", []), *(f"{self._prefix}{inner}{name}" for name in options)]
@@ -258,7 +259,9 @@ class Iterative(LinearSolver):
         """−(1/µ + 1/K) times the mass of the pressures, in place of their Schur complement."""
         body, space = self.element.body, self.element.pressure_space
         p, q = ufl.TrialFunction(space), ufl.TestFunction(space)
-        mass = compile_form(-(1 / body.shear + 1 / body.bulk) * p * q * body.dx(metadata={"quadrature_degree": 2}))
+        mass = compile_form(
+            -(1 / body.shear + 1 / body.bulk) * p * q * body.dx(metadata={"quadrature_degree": 2})
+        )
         matrix = create_matrix(mass)
         assemble_matrix(matrix, mass)
         matrix.assemble()

@@ -52,7 +52,11 @@ def answers(comm):
             pressure,
             np.array([state.strain_energy_uJ, state.minimum_jacobian, state.unknowns, state.iterations]),
         ]
-    found["cells"] = [body.cells_to_organ(body.rest_volumes), body.to_organ(body.from_organ(x)), np.array([body.mass_kg])]
+    found["cells"] = [
+        body.cells_to_organ(body.rest_volumes),
+        body.to_organ(body.from_organ(x)),
+        np.array([body.mass_kg]),
+    ]
     return found
 
 

@@ -218,7 +218,9 @@ def _without_linear_solutions(monkeypatch):
 
 def _with_useless_linear_solutions(monkeypatch):
     exact = linear.Direct.solve
-    monkeypatch.setattr(linear.Direct, "solve", lambda solver, load, tolerance: -exact(solver, load, tolerance))
+    monkeypatch.setattr(
+        linear.Direct, "solve", lambda solver, load, tolerance: -exact(solver, load, tolerance)
+    )
     return "Newton's method|folds"
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from solver import linear
+from solver.body import Body
 from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
 from solver.materials import Compressibility, NeoHookean
-from solver.body import Body
 from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block
 
@@ -14,7 +14,10 @@ def sheared(cells, element):
     """Equilibrium of the sheared block, and the Krylov iterations of every linear system on the way."""
     organ = kuhn_block((40, 20, 20), (2 * cells, cells, cells), {1: "block"})
     body = Body(
-        organ, {"block": Tissue("block", NeoHookean(2.0), Compressibility(100.0), 1e-6, "test")}, [], (0, 0, 0)
+        organ,
+        {"block": Tissue("block", NeoHookean(2.0), Compressibility(100.0), 1e-6, "test")},
+        [],
+        (0, 0, 0),
     )
     x = organ.points[:, 0]
     held = np.flatnonzero((x == 0) | (x == 40))
