@@ -12,7 +12,9 @@ new body takes the scanned shape as stress-free (`scanned_displacement` zero); `
 finds the true one.
 
 Vertices keep the order of the `OrganMesh` outside of this class; DOLFINx reorders them, and `to_organ`,
-`from_organ` (vertices) and `cells_to_organ`, `cells_from_organ` (tetrahedra) lead from one to the other.
+`from_organ` (vertices) and `cells_to_organ`, `cells_from_organ` (tetrahedra) lead from one to the other. A
+body may be spread over several processes (`solver.processes`): then `mesh` and the orders that come with it
+are the part of this process, and arrays in OrganMesh order are whole on every one.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from solver.averaging import STABILISATION, NodalAveraging
 from solver.backend import MPI, basix, fem, mesh, ufl
 from solver.errors import SolverError
 from solver.materials import Law, Membrane
+from solver.processes import Processes
 from solver.rigid_modes import free_modes, rigid_modes
 from solver.tissues import Tissue, tissue_of
 
@@ -66,13 +69,16 @@ class Body:
         keeps to the default.
     patches : mapping of str to ndarray, shape (k, 3), optional
         Exterior triangles, by vertices, on which loads may act (`solver.loads`).
+    comm : mpi4py.MPI.Comm, optional
+        Processes that share the body, each of which builds it with the same arguments; default this one alone.
+        In a script that runs under `mpiexec`, give `MPI.COMM_WORLD`.
 
     Attributes
     ----------
     organ, tissues, attachments, gravity_mm_s2
         As given, completed.
     mesh : dolfinx.mesh.Mesh
-        Linear tetrahedra, on this process alone, of the stress-free shape.
+        Linear tetrahedra of the stress-free shape; of several processes, this one's part.
     space : dolfinx.fem.FunctionSpace
         Continuous linear vectors on `mesh`.
     reference_points : ndarray, shape (n, 3), float64
@@ -97,8 +103,10 @@ class Body:
         patches: Mapping[str, Index] | None = None,
         fibres: Array | Callable[[Array], Array] | None = None,
         stabilisation: float = STABILISATION,
+        comm: Any = None,
     ) -> None:
         self.organ = organ
+        self.processes = Processes(MPI.COMM_SELF if comm is None else comm)
         self.fibres = fibres
         self.stabilisation = stabilisation
         self.patches = dict(patches or {})
@@ -130,6 +138,7 @@ class Body:
             self.patches,
             self.fibres,
             self.stabilisation,
+            self.processes.comm,
         )
 
     # ------------------------------------------------------------------ mesh and the maps both ways
@@ -143,18 +152,24 @@ class Body:
             )
         element = basix.ufl.element("Lagrange", "tetrahedron", 1, shape=(3,))
         domain = ufl.Mesh(element)
-        self.mesh = mesh.create_mesh(MPI.COMM_SELF, self.organ.tets, domain, self.reference_points)
+        # Nothing here integrates over inner facets, so no cell is needed twice.
+        partition: Any = mesh.create_cell_partitioner
+        tets = self.organ.tets[self.processes.part(len(self.organ.tets))]
+        points = self.reference_points[self.processes.part(len(self.organ.points))]
+        self.mesh = mesh.create_mesh(
+            self.processes.comm, tets, domain, points, partition(mesh.GhostMode.none, 2)
+        )
         self.space = fem.functionspace(self.mesh, ("Lagrange", 1, (3,)))
         self.cell_space = fem.functionspace(self.mesh, ("DG", 0))
         self.tet_of_cell = np.asarray(self.mesh.topology.original_cell_index, dtype=np.int64)
-        self.cell_of_tet = np.argsort(self.tet_of_cell)
         self.vertex_of_node = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
         node_of_dof = np.empty(len(self.vertex_of_node), dtype=np.int64)
         node_of_dof[self.space.dofmap.list.ravel()] = self.mesh.geometry.dofmaps[0].ravel()
         self.vertex_of_dof = self.vertex_of_node[node_of_dof]
-        self.dof_of_vertex = np.argsort(self.vertex_of_dof)
+        self.dof_of_vertex = np.full(len(self.organ.points), -1, dtype=np.int64)
+        self.dof_of_vertex[self.vertex_of_dof] = np.arange(len(self.vertex_of_dof))
 
-    def to_organ(self, values: Array) -> Array:
+    def to_organ(self, values: NDArray[Any]) -> NDArray[Any]:
         """Vertex values from the order of `space` to OrganMesh order.
 
         Parameters
@@ -162,9 +177,16 @@ class Body:
         values : ndarray, shape (3 n,), (n,) or (n, d)
             Flat arrays of 3 n entries (`Function.x.array` of `space`) become (n, 3).
         """
-        n = len(self.dof_of_vertex)
+        n = len(self.vertex_of_dof)
         rows = values.reshape(n, -1) if values.size == 3 * n else values
-        return np.ascontiguousarray(rows[self.dof_of_vertex])
+        return self._scattered(rows, self.vertex_of_dof, self.space.dofmap.index_map.size_local)
+
+    def _scattered(self, rows: NDArray[Any], place: Index, owned: int) -> NDArray[Any]:
+        """The rows this process owns, put in their places among those of the others."""
+        length = int(self.processes.total(owned))
+        whole = np.zeros((length, *rows.shape[1:]), dtype=rows.dtype)
+        whole[place[:owned]] = rows[:owned]
+        return self.processes.whole(whole)
 
     def from_organ(self, values: Array) -> Array:
         """Vertex values, shape (n,) or (n, d), from OrganMesh order to the order of `space`."""
@@ -172,7 +194,7 @@ class Body:
 
     def cells_to_organ(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values of the cells of `mesh`, shape (m, …), in the order of the organ's tetrahedra."""
-        return np.ascontiguousarray(np.asarray(values)[self.cell_of_tet])
+        return self._scattered(np.asarray(values), self.tet_of_cell, len(self.tet_of_cell))
 
     def cells_from_organ(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values of the organ's tetrahedra, shape (m, …), in the order of the cells of `mesh`."""
@@ -194,6 +216,7 @@ class Body:
         self.bulk = self._cellwise(
             {name: t.compressibility.bulk_kPa for name, t in self.tissues.items() if t.compressibility}
         )
+        self.shear = self._cellwise({name: t.law.initial_shear_kPa for name, t in self.tissues.items()})
         self.gravity = fem.Constant(self.mesh, self.gravity_mm_s2.copy())
         groups: dict[tuple[type[Law], tuple[float, ...], str], list[str]] = {}
         for name, tissue in self.tissues.items():
@@ -295,14 +318,15 @@ class Body:
         domains = []
         for number, facets, name in patches:
             wanted = _keys(facets, len(self.organ.points))
-            at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-            outside = int((keys[order][at] != wanted).sum())
+            hit = np.isin(wanted, keys)
+            outside = int((self.processes.whole(hit.astype(np.int64)) == 0).sum())
             if outside:
                 raise SolverError(
                     f"{outside} facets of the patch '{name}' are not on the outer surface of the organ; "
                     "choose them from OrganMesh.exterior."
                 )
-            found = np.sort(exterior[order[at]]).astype(np.int32)
+            found = exterior[order[np.searchsorted(keys[order], wanted[hit])]]
+            found = np.sort(found).astype(np.int32)
             entities = fem.compute_integration_domains(fem.IntegralType.exterior_facet, topology, found)
             domains.append((number, np.asarray(entities).ravel()))
         return domains
@@ -505,13 +529,16 @@ class Body:
             raise SolverError(
                 "Nodal averaging is written for K/2 (J − 1)²; give every tissue that compressibility."
             )
-        tets = self.dof_of_vertex[self.organ.tets[self.tet_of_cell]]
-        return NodalAveraging(tets, self.rest_volumes, self.bulk.x.array, self.stabilisation)
+        if self.processes.count > 1:
+            raise SolverError(
+                "Nodal averaging runs on one process; under mpiexec use the element 'P1-P1', 'P2' or 'P2-P1'."
+            )
+        return NodalAveraging(self.cell_dofs, self.rest_volumes, self.bulk.x.array, self.stabilisation)
 
     @cached_property
     def mass_kg(self) -> float:
         """Mass of the body, kg."""
-        return float(self.rest_volumes @ self.density.x.array)
+        return self.processes.total(float(self.rest_volumes @ self.density.x.array))
 
     @cached_property
     def cell_dofs(self) -> Index:
