@@ -7,8 +7,8 @@ background and gives voxels back to it. Voxels of other structures stay theirs u
 and what was taken, or was wanted and left, is said in the label map's warnings. Work is done on a crop around the
 correction, so that a person need not wait.
 
-Seeds re-decide a ball around them by a random walk on the scan (`corrections.walk`), a brush edits exactly what it
-touches, and outlines bend the structure's surface towards what was drawn (`corrections.outlines`).
+Seeds re-decide a ball around them by likeness and a short border (`corrections.seeds`), a brush edits exactly what it
+touches, and outlines decide anew what they show to be wrong (`corrections.outlines`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
-from anatomy.segmentation.corrections import outlines, walk
+from anatomy.segmentation.corrections import outlines, seeds
 from anatomy.segmentation.corrections.crop import Crop
 
 __all__ = ["Brush", "Change", "Correction", "Outlines", "Seed", "apply", "correct", "from_json", "to_json"]
@@ -110,7 +110,7 @@ class Brush(Correction):
 
 @dataclass(frozen=True)
 class Outlines(Correction):
-    """Closed outlines drawn on slices: the structure's whole section there, up to the reach beside the slices.
+    """Closed outlines drawn on slices: the structure's whole section there, from which the slices beside follow.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Outlines(Correction):
         slices serve best. In one plane, an outline inside another is a hole. A structure seen in several pieces in
         a slice has one outline a piece.
     reach_mm : float
-        Distance over which the correction fades beside a drawn slice, mm, 2 to 200.
+        How far from a wrong pixel anything may change, mm, 2 to 200.
     """
 
     kind: ClassVar[str] = "outlines"
@@ -233,7 +233,7 @@ def _decide(scan: Scan, labels: LabelMap, correction: Correction) -> tuple[Crop,
         crop = Crop.around(image, correction.points_mm, 1.15 * correction.reach_mm, "a seed")
         mask = crop.of(labels.array) == labels.value(correction.structure)
         values = crop.of(scan.array)
-        return crop, walk.decide(
+        return crop, seeds.decide(
             crop, values, mask, correction.points_mm, correction.inside, correction.reach_mm
         )
     if isinstance(correction, Brush):
@@ -242,7 +242,9 @@ def _decide(scan: Scan, labels: LabelMap, correction: Correction) -> tuple[Crop,
         touched = crop.stroke(correction.path_mm, correction.radius_mm)
         return crop, (mask | touched) if correction.adds else (mask & ~touched)
     assert isinstance(correction, Outlines)
-    return outlines.decide(labels, correction.structure, correction.outlines_mm, correction.reach_mm)
+    return outlines.decide(
+        scan.array, labels, correction.structure, correction.outlines_mm, correction.reach_mm
+    )
 
 
 def _write(
