@@ -91,7 +91,7 @@ def find_brain(scan: Scan, progress: Progress = silent) -> Brain:
     """
     head = find_head(scan, progress)
     progress("Looking for the brain", 0.0)
-    organ = _organ(head)
+    organ = _extracted(head) if head.extracted else _organ(head)
     progress("Looking for the brain", 0.7)
     volume = organ.sum() * head.edge_mm**3 / 1000.0
     if not _LEAST_ML <= volume <= _MOST_ML:
@@ -117,6 +117,11 @@ def _organ(head: Head) -> Mask:
     mask = opened(mask, 1.0 * edge, edge)
     mask = closed(mask, _FURROW_MM, edge)
     return np.asarray(ndimage.binary_fill_holes(mask))
+
+
+def _extracted(head: Head) -> Mask:
+    """The brain where somebody took everything else away before."""
+    return np.asarray(ndimage.binary_fill_holes(opened(head.mask, head.edge_mm, head.edge_mm)))
 
 
 def _pieces(head: Head, tissue: Mask, depth: Volume) -> tuple[Mask, Mask]:
@@ -164,6 +169,27 @@ def _without_cord(mask: Mask, head: Head, edge: float) -> Mask:
     return kept
 
 
+class _OrderLPS:
+    """Masks of an image turned to axes L, P, S and back."""
+
+    def __init__(self, image: sitk.Image) -> None:
+        self.image = image
+        self.spacing = np.array(sitk.DICOMOrient(image, "LPS").GetSpacing()[::-1])
+
+    def turned(self, mask: Mask) -> Mask:
+        """A mask of the image in L-P-S order."""
+        part = sitk.GetImageFromArray(mask.astype(np.uint8))
+        part.CopyInformation(self.image)
+        return np.asarray(sitk.GetArrayFromImage(sitk.DICOMOrient(part, "LPS")), dtype=bool)
+
+    def back(self, mask: Mask) -> Mask:
+        """A mask in L-P-S order in the image's own."""
+        part = sitk.GetImageFromArray(mask.astype(np.uint8))
+        part.CopyInformation(sitk.DICOMOrient(self.image, "LPS"))
+        moved = sitk.Resample(part, self.image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+        return np.asarray(sitk.GetArrayFromImage(moved), dtype=bool)
+
+
 class _Placed:
     """The brain brought to the scan's own grid, with its tissues."""
 
@@ -175,15 +201,12 @@ class _Placed:
         tissues = self.tissues
         progress("Telling grey from white matter", 0.7)
         ventricles = self._ventricles()
-        fluid = tissues.fluid & ~ventricles
-        grey, white = tissues.grey & ~ventricles, tissues.white & ~ventricles
         warnings = list(self.head.warnings) + self._warnings()
         confidence = self._confidence()
         if not ventricles.any():
             warnings.append("no ventricle was found: is fluid dark in this image?")
         progress("Telling grey from white matter", 1.0)
-        del fluid
-        parts = [self._whole(m) for m in (self.brain, grey, white, ventricles)]
+        parts = [self._whole(m) for m in (self.brain, tissues.grey, tissues.white, ventricles)]
         return Brain(*parts, confidence, tuple(warnings))
 
     @cached_property
@@ -234,12 +257,13 @@ class _Placed:
         return classify(self.values, self.brain, self.head.classes)
 
     def _ventricles(self) -> Mask:
-        depth = ndimage.distance_transform_edt(np.pad(self.brain, 1), sampling=self.spacing)
-        depth = depth[1:-1, 1:-1, 1:-1].astype(np.float32)
-        centre = np.array(ndimage.center_of_mass(self.brain))
-        out = around(self.brain.shape, centre, 1.0)
-        half = np.cbrt(3.0 * np.count_nonzero(self.brain) / (4.0 * np.pi))
-        return find_ventricles(self.tissues.fluid, depth, out / np.float32(half), self.spacing)
+        # The place of ventricles is told in the patient's axes, whatever the order of the scan's voxels.
+        order = _OrderLPS(self.image)
+        padded = np.pad(order.turned(self.brain), 1)
+        spacing = order.spacing
+        depth = ndimage.distance_transform_edt(padded, sampling=spacing)[1:-1, 1:-1, 1:-1].astype(np.float32)
+        fluid, brain = order.turned(self.tissues.fluid), order.turned(self.brain)
+        return order.back(find_ventricles(fluid, brain, depth, spacing))
 
     def _whole(self, part: Mask) -> Mask:
         whole = np.zeros(self.scan.array.shape, dtype=bool)

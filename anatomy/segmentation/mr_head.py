@@ -19,7 +19,7 @@ from scipy import ndimage
 from anatomy.errors import AnatomyError
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
-from anatomy.segmentation.morphology import Mask, closed, filled, largest, opened
+from anatomy.segmentation.morphology import Mask, closed, filled, grow, largest, opened
 
 Volume = NDArray[np.float32]
 
@@ -30,6 +30,8 @@ _LEAST_AREA_MM2 = 800.0
 # The middle of the brain: a ball that holds deep white matter, basal ganglia and ventricles in every adult.
 _MIDDLE_MM = 50.0
 _BIAS_SHRINK = 4
+# An adult's head without its neck measures more; the largest brains measure less.
+_LEAST_HEAD_ML = 2300.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Head:
         Grey values of the tissues.
     warnings : tuple of str
         What a person should know.
+    extracted : bool
+        Whether the image holds a brain from which the rest of the head was taken away before.
     """
 
     image: sitk.Image
@@ -82,6 +86,7 @@ class Head:
     centre: NDArray[np.float64]
     classes: Classes
     warnings: tuple[str, ...]
+    extracted: bool = False
 
     @property
     def edge_mm(self) -> float:
@@ -102,7 +107,12 @@ def find_head(scan: Scan, progress: Progress = silent) -> Head:
     edge = float(image.GetSpacing()[0])
     raw = np.asarray(sitk.GetArrayFromImage(image), dtype=np.float32)
     mask = _not_air(raw, edge)
+    extracted = _is_extracted(raw, mask, edge)
+    if extracted:
+        mask &= raw > 0.02 * np.percentile(raw[mask], 98)
     top, warnings = _vertex(mask, edge)
+    if extracted:
+        warnings.append("all but the brain was taken from this image before: its border is taken as it is")
     upper = mask.copy()
     upper[: max(0, top - int(_HEIGHT_MM / edge))] = False
     progress("Removing the bias of the coils", 0.3)
@@ -116,7 +126,7 @@ def find_head(scan: Scan, progress: Progress = silent) -> Head:
     centre = _centre(mask, top, edge)
     classes = _classes(values, mask, centre, edge)
     progress("Removing the bias of the coils", 1.0)
-    return Head(image, values, log_bias, mask, top, centre, classes, tuple(warnings))
+    return Head(image, values, log_bias, mask, top, centre, classes, tuple(warnings), extracted)
 
 
 def around(shape: tuple[int, ...], centre: NDArray[np.float64], edge_mm: float) -> Volume:
@@ -147,6 +157,14 @@ def _not_air(values: Volume, edge: float) -> Mask:
     if not found.any():
         raise AnatomyError("no head is to be seen: the image is empty or of one value")
     return filled(closed(found, 8.0, edge))
+
+
+def _is_extracted(values: Volume, mask: Mask, edge: float) -> bool:
+    """Whether the air is exactly nothing and the rest too small for a head of that brain."""
+    air = ~grow(mask, 3.0 * edge, edge)
+    nothing = 1e-4 * float(np.percentile(values[mask], 98))
+    empty = float(np.mean(np.abs(values[air]) < nothing)) if air.any() else 0.0
+    return empty > 0.995 and mask.sum() * edge**3 / 1000.0 < _LEAST_HEAD_ML
 
 
 def _vertex(mask: Mask, edge: float) -> tuple[int, list[str]]:

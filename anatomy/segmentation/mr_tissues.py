@@ -98,33 +98,44 @@ def _alike(labels: NDArray[np.int8], kind: int, brain: Mask) -> NDArray[np.int8]
 
 
 def find_ventricles(
-    fluid: Mask, depth_mm: Volume, off_centre: Volume, spacing: NDArray[np.float64], least_ml: float = 0.3
+    fluid: Mask, brain: Mask, depth_mm: Volume, spacing: NDArray[np.float64], least_ml: float = 0.3
 ) -> Mask:
-    """The fluid of the ventricles.
+    """The fluid of the ventricles: the lateral ones by their place, and what is joined to them close by.
+
+    The bodies of the lateral ventricles lie beside the midline, in the upper half of the brain and deep in it; the
+    fissure between the hemispheres lies in the midline, cisterns lower and behind. Lengths are shares of the brain's
+    half width, so that they fit brains of every size.
 
     Parameters
     ----------
-    fluid : ndarray, shape (z, y, x), bool
-        Fluid in the brain.
+    fluid, brain : ndarray, shape (z, y, x), bool
+        Fluid in the brain, and the brain; axes from inferior, anterior and right.
     depth_mm : ndarray
         Distance to the brain's outer surface, mm.
-    off_centre : ndarray
-        Distance from the brain's centre over the brain's own extent there: 0 at the centre, 1 at the surface.
     spacing : ndarray, shape (3,)
         Voxel edges along z, y, x, mm.
     least_ml : float
         Smaller pools are left out, ml.
     """
-    deepest = float(depth_mm.max(initial=0.0))
-    core = fluid & (depth_mm > 0.45 * deepest) & (off_centre < 0.62)
+    centre = np.array(ndimage.center_of_mass(brain))
+    wide = np.flatnonzero(brain.any(axis=(0, 1)))
+    half = 0.5 * (wide[-1] - wide[0] + 1) * spacing[2]
+    up, back, side = (
+        (axis - c) * edge / half
+        for axis, c, edge in zip(np.ogrid[tuple(map(slice, brain.shape))], centre, spacing, strict=True)
+    )
+    beside = (np.abs(side) > 0.05) & (np.abs(side) < 0.55) & (up > -0.05) & (up < 0.6) & (np.abs(back) < 0.8)
+    core = fluid & beside & (depth_mm > 0.33 * half)
+    core &= ndimage.distance_transform_edt(fluid, sampling=spacing) > 1.2
     parts, count = ndimage.label(core)
     if count == 0:
         return core
     volumes = np.bincount(parts.ravel()) * float(np.prod(spacing)) / 1000.0
     volumes[0] = 0.0
     # Pools far smaller than the ventricles are furrows that reach deep.
-    keep = volumes >= max(least_ml, 0.04 * volumes.max())
-    seeds = np.asarray(keep[parts])
-    room = fluid & (depth_mm > 0.3 * deepest) & (off_centre < 0.75)
-    near = ndimage.distance_transform_edt(~seeds, sampling=spacing) < 4.0
-    return np.asarray(ndimage.binary_propagation(seeds, mask=room & near))
+    seeds = np.asarray((volumes >= max(0.3 * least_ml, 0.08 * volumes.max()))[parts])
+    # What lies in the midline above the ventricles is the fissure, however close.
+    roof = (np.abs(side) < 0.06) & (up > 0.15)
+    near = ndimage.distance_transform_edt(~seeds, sampling=spacing) < 0.11 * half
+    found = ndimage.binary_propagation(seeds, mask=fluid & near & ~roof & (depth_mm > 0.2 * half))
+    return np.asarray(found)
