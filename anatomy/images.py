@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,10 +19,14 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from anatomy import nifti
 from anatomy.errors import AnatomyError
 from anatomy.files import whole_or_nothing
+from anatomy.grids import affine_of, squared
+from anatomy.repairs import Repair, check_repairs, refuse_needless
 
 FILE_TYPES = (".nii.gz", ".nii", ".nrrd", ".mha")
+_COMPLEX = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
 # Two grids count as one when no corner voxel is further off than this share of the smallest voxel edge:
 # NIfTI keeps its geometry in 32-bit floats, DICOM in decimal strings.
 _GRID_TOLERANCE = 0.05
@@ -47,40 +51,96 @@ def read_image(path: Path, what: str) -> sitk.Image:
     Raises
     ------
     AnatomyError
-        If the file is missing, of another type, damaged, not three-dimensional or not scalar.
+        If the file is missing, of another type, damaged, not three-dimensional, not scalar or sheared.
     """
+    return read_volume(path, what)[0]
+
+
+def read_volume(
+    path: Path, what: str, volume: str | int | None = None, repair: str | Iterable[str] | None = None
+) -> tuple[sitk.Image, list[Repair]]:
+    """Read a file as `read_image` does, one volume of several where there are, mended where that is asked for.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    what : str
+        What it is for a person: 'scan' or 'label map'.
+    volume : str or int, optional
+        Which volume of a four-dimensional file, from 1.
+    repair : str or iterable of str, optional
+        'resample' for a file whose axes are not at right angles.
+
+    Returns
+    -------
+    image : SimpleITK.Image
+        LPS mm.
+    repairs : list of Repair
+        What was done.
+
+    Raises
+    ------
+    AnatomyError
+        As `read_image`; and if there are several volumes and none was chosen.
+    """
+    wanted = check_repairs(repair)
     if not path.exists():
         raise AnatomyError(f"no {what} at {path}: check the path")
-    if file_type(path) is None:
+    kind = file_type(path)
+    if kind is None:
         raise AnatomyError(f"{path} is no {what} this version reads: give {', '.join(FILE_TYPES)}")
     if path.is_dir():
         raise AnatomyError(f"{path} is a folder where one {what} file is needed")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    with quiet():
+    grid = nifti.read_grid(path) if kind in (".nii", ".nii.gz") else None
+    with quiet(), nifti.any_axes():
         try:
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(str(path))
             reader.ReadImageInformation()
             _check_shape(reader, path, what)
             _check_whole(reader, path, what)
+            _choose_volume(reader, path, what, volume)
             image = reader.Execute()
         except RuntimeError as error:
-            raise AnatomyError(_reason(path, what, error)) from error
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    if not np.allclose(direction @ direction.T, np.eye(3), atol=1e-3):
-        raise AnatomyError(f"{path}: its axes are not at right angles (a sheared {what}); resample it first")
-    return image
+            raise AnatomyError(_reason(path, what)) from error
+    done: list[Repair] = []
+    if image.GetDimension() == 3:
+        image, done = squared(image, grid if grid is not None else affine_of(image), path, what, wanted)
+    refuse_needless(done, wanted, path)
+    return image, done
 
 
 def _check_shape(reader: sitk.ImageFileReader, path: Path, what: str) -> None:
-    size = reader.GetSize()
-    if reader.GetNumberOfComponents() != 1:
+    size, numbers = reader.GetSize(), reader.GetNumberOfComponents()
+    if numbers in (3, 4):
         raise AnatomyError(
-            f"{path} has {reader.GetNumberOfComponents()} numbers a voxel (colour or vectors), not one"
+            f"{path} has {numbers} numbers a voxel (a colour picture, RGB, or vectors), not one: give the "
+            f"original grey {what}"
         )
-    if len(size) != 3:
+    if numbers != 1 or reader.GetPixelID() in _COMPLEX:
+        raise AnatomyError(f"{path} has {max(numbers, 2)} numbers a voxel (vectors or complex), not one")
+    if len(size) not in (3, 4):
         raise AnatomyError(
             f"{path} has {len(size)} dimensions ({_times(size)}); a {what} has three: split it first"
         )
+
+
+def _choose_volume(reader: sitk.ImageFileReader, path: Path, what: str, volume: str | int | None) -> None:
+    """Have one volume of a four-dimensional file read, and no other."""
+    size = reader.GetSize()
+    count = size[3] if len(size) == 4 else 1
+    number = "1" if volume is None else str(volume)
+    if volume is None and count > 1:
+        raise AnatomyError(
+            f"{path} has 4 dimensions ({_times(size)}): {count} volumes where a {what} is one; choose one with "
+            f"series=NUMBER (--series NUMBER), 1 to {count}"
+        )
+    if not number.isdigit() or not 1 <= int(number) <= count:
+        raise AnatomyError(f"{path} has no volume '{volume}': it has {count}, counted from 1")
+    if len(size) == 4:
+        reader.SetExtractSize([*size[:3], 0])
+        reader.SetExtractIndex([0, 0, 0, int(number) - 1])
 
 
 def _check_whole(reader: sitk.ImageFileReader, path: Path, what: str) -> None:
@@ -114,10 +174,7 @@ def _unpacked_bytes(path: Path, expected: int) -> int:
     return total
 
 
-def _reason(path: Path, what: str, error: Exception) -> str:
-    text = str(error)
-    if "orthonormal" in text or "shear" in text.lower():
-        return f"{path}: its axes are not at right angles (a sheared {what}); resample it first"
+def _reason(path: Path, what: str) -> str:
     return (
         f"{path} cannot be read as a {what}: the file is damaged, cut short or of another type; copy it again"
     )

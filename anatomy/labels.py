@@ -9,8 +9,7 @@ that asking for it can say so; a value that occurs but was not named becomes bac
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,14 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from anatomy import images, structures
+from anatomy import images, label_files, seg_nrrd, structures
+from anatomy.dicom_object import frames_of_reference
+from anatomy.dicom_seg_out import Kind, Origin, write_seg
 from anatomy.errors import AnatomyError
 from anatomy.files import whole_or_nothing
-
-_SEGMENT = re.compile(r"^Segment(\d+)_(Name|ID|LabelValue)$")
+from anatomy.label_names import Names, sidecar
+from anatomy.matching import Resampling, both_grids, on_grid
+from anatomy.segments import Reading
 
 
 class LabelMap:
@@ -172,80 +174,157 @@ class LabelMap:
         image = scan if isinstance(scan, sitk.Image) else scan.image
         if images.same_grid(self._geometry, image):
             return
-        both = f"label map {images.describe_grid(self._geometry)}; scan {images.describe_grid(image)}"
         if images.alike_grid(self._geometry, image):
             raise AnatomyError(
-                f"the label map stores the scan's voxels in another order: use matched_to(scan). {both}"
+                "the label map stores the scan's voxels in another order: use matched_to(scan). "
+                f"{both_grids(self._geometry, image)}"
             )
         raise AnatomyError(
-            f"the label map lies on another grid than the scan: label the scan itself, or resample the map "
-            f"first. {both}"
+            "the label map lies on another grid than the scan: label the scan itself, or use matched_to(scan). "
+            f"{both_grids(self._geometry, image)}"
         )
 
-    def matched_to(self, scan: Any) -> LabelMap:
-        """This map in the scan's own voxel order.
+    def matched_to(self, scan: Any, resample: Resampling | None = None) -> LabelMap:
+        """This map on the scan's grid, by where its voxels lie and never by array order.
 
-        A map that stores the same voxels flipped or with permuted axes is brought over by its geometry
-        (nearest voxel, which is exact here), never by array order.
+        Where the voxels of both coincide (flipped, permuted, a part of the scan, more than the scan) they are
+        copied. Another grid is resampled only when asked for.
+
+        Parameters
+        ----------
+        scan : Scan, LabelMap or SimpleITK.Image
+            The grid.
+        resample : {'nearest', 'linear'}, optional
+            For a grid whose voxels do not coincide: the nearest voxel's label, or the label with the largest
+            linearly interpolated weight.
+
+        Returns
+        -------
+        LabelMap
+            On the scan's grid, 0 where this map does not reach; `warnings` say what was lost or interpolated.
 
         Raises
         ------
         AnatomyError
-            If the voxels of both do not coincide.
+            If the grids do not coincide and no resampling was asked for, or no label lies in the scan.
         """
         image = scan if isinstance(scan, sitk.Image) else scan.image
         if images.same_grid(self._geometry, image):
             return self
-        if not images.alike_grid(self._geometry, image):
-            self.check_grid(image)
-        moved = sitk.Resample(self.image, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-        return LabelMap(moved, self._names | self._empty, self.confidence, self.warnings)
+        moved, warnings = on_grid(self.image, image, resample)
+        return LabelMap(moved, self._names | self._empty, self.confidence, [*self.warnings, *warnings])
 
     @classmethod
-    def read(cls, path: str | Path, names: Mapping[Any, Any] | str | Path | None = None) -> LabelMap:
-        """Read a label map from NIfTI, NRRD or MHA.
+    def read(
+        cls,
+        path: str | Path,
+        names: Names | None = None,
+        *,
+        scan: Any = None,
+        source: str | Path | None = None,
+        only: Sequence[str] = (),
+        priority: Sequence[str] = (),
+        threshold: float = 0.5,
+        resample: Resampling | None = None,
+        any_frame: bool = False,
+    ) -> LabelMap:
+        """Read a label map from NIfTI, NRRD, MHA, DICOM-SEG, RTSTRUCT or a folder of masks.
 
         Parameters
         ----------
         path : str or Path
-            The label image. Floating-point images are accepted when every voxel is a whole number.
+            The label image (floating-point voxels are accepted when every one is a whole number), a 3D Slicer
+            segmentation (.seg.nrrd, layers too), a DICOM-SEG or RTSTRUCT file or the folder that holds it alone,
+            or a folder of NIfTI, NRRD or MHA masks that are called after their structures.
         names : mapping, str or Path, optional
-            {value: name} or {name: value}, or a JSON file of either. Without it, names come from a JSON file
-            beside the image (`labels.json` beside `labels.nii.gz`), else from the file's own header
-            (organtwin's or 3D Slicer's segment keys).
+            {value: name} or {name: value} (segment and ROI numbers are values), a JSON file of either, or a
+            published class table (`totalsegmentator_v2`). Without it, names come from a JSON file beside the
+            image (`labels.json` beside `labels.nii.gz`), else from the file itself.
+        scan : Scan, optional
+            The scan that was labelled: the map is returned on its grid (see `matched_to`). RTSTRUCT needs it.
+        source : str or Path, optional
+            The DICOM folder of that scan: a DICOM object must lie in its frame of reference.
+        only : sequence of str
+            Structures to keep; all if empty.
+        priority : sequence of str
+            Structures that win a voxel where several overlap, the first first; overlap is refused without it.
+        threshold : float
+            Share from which a voxel of a fractional DICOM-SEG counts, 0 to 1.
+        resample : {'nearest', 'linear'}, optional
+            See `matched_to`; without it another grid than the scan's is refused.
+        any_frame : bool
+            Take a DICOM object of another frame of reference all the same.
 
         Raises
         ------
         AnatomyError
-            If the file cannot be read, or names are missing, malformed or cover no voxel.
+            If the file cannot be read, belongs to another scan, or holds structures that overlap; or names are
+            missing, malformed or cover no voxel.
         """
         path = Path(path)
-        image = images.read_image(path, "label map")
+        grid = None if scan is None else getattr(scan, "image", scan)
+        frames = None if source is None or any_frame else frames_of_reference(Path(source))
+        reading = Reading(names, tuple(only), tuple(priority), threshold, grid, frames)
         try:
-            return cls(image, _names_for(path, image, names))
+            found = label_files.read(path, reading)
+            labels = cls(found.image, found.names, warnings=found.warnings)
+            return labels if scan is None else labels.matched_to(scan, resample)
         except AnatomyError as error:
             raise AnatomyError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
-    def write(self, path: str | Path) -> None:
-        """Write compressed, whole or not at all.
+    def write(
+        self,
+        path: str | Path,
+        source: str | Path | None = None,
+        *,
+        series: str | None = None,
+        kind: Kind = "BINARY",
+        origin: Origin | None = None,
+    ) -> None:
+        """Write compressed, whole or not at all: NRRD, NIfTI, MHA, or DICOM-SEG (.dcm).
 
         NRRD carries the names in its header as 3D Slicer's segment keys (name it `.seg.nrrd` to have Slicer
-        load it as a segmentation); NIfTI and MHA get a JSON file {value: name} beside them.
+        load it as a segmentation); NIfTI and MHA get a JSON file {value: name} beside them. DICOM-SEG carries
+        SNOMED CT codes, and the patient and study of the source series, copied and never made up.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; its ending says the type.
+        source : str or Path, optional
+            For DICOM-SEG: the folder of the series that was labelled.
+        series : str, optional
+            For DICOM-SEG: SeriesInstanceUID where several series of the folder lie where the labels do.
+        kind : {'BINARY', 'LABELMAP'}
+            For DICOM-SEG: segmentation type. BINARY, which every viewer reads, numbers its segments from 1 in the
+            order of the label values; LABELMAP keeps the values.
+        origin : {'AUTOMATIC', 'SEMIAUTOMATIC', 'MANUAL'}, optional
+            For DICOM-SEG: how the labels came about; AUTOMATIC for a map with confidences of our protocols,
+            else SEMIAUTOMATIC.
 
         Raises
         ------
         AnatomyError
-            If the type is unknown or the file cannot be written whole.
+            If the type is unknown, the source series is missing or lies elsewhere, or the file cannot be written
+            whole.
         """
         path = Path(path)
+        if path.suffix.lower() == ".dcm":
+            if source is None:
+                raise AnatomyError(
+                    f"to write {path} as DICOM-SEG, give the folder of the series that was labelled"
+                )
+            origin = origin or ("AUTOMATIC" if self.confidence else "SEMIAUTOMATIC")
+            write_seg(path, self.image, self._names, Path(source), series=series, kind=kind, origin=origin)
+            return
         image = sitk.Image(self.image)
         if images.file_type(path) == ".nrrd":
-            for key, text in self._segment_keys().items():
+            for key, text in seg_nrrd.segment_keys(self._names, self._geometry.GetSize()).items():
                 image.SetMetaData(key, text)
             images.write_image(image, path, "label map")
             return
         images.write_image(image, path, "label map")
-        with whole_or_nothing(_sidecar(path)) as temporary:
+        with whole_or_nothing(sidecar(path)) as temporary:
             names = {str(v): n for v, n in sorted((self._names | self._empty).items())}
             temporary.write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
 
@@ -253,30 +332,6 @@ class LabelMap:
         image = sitk.GetImageFromArray(array)
         image.CopyInformation(self._geometry)
         return image
-
-    def _segment_keys(self) -> dict[str, str]:
-        """Header entries as 3D Slicer writes them to .seg.nrrd (Slicer developer guide, 'Segmentations')."""
-        last = [n - 1 for n in self._geometry.GetSize()]
-        extent = f"0 {last[0]} 0 {last[1]} 0 {last[2]}"
-        keys = {
-            "Segmentation_MasterRepresentation": "Binary labelmap",
-            "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
-            "Segmentation_ReferenceImageExtentOffset": "0 0 0",
-        }
-        for index, (value, name) in enumerate(sorted(self._names.items())):
-            known = structures.lookup(name)
-            colour = known.colour if known else (128, 174, 128)
-            keys |= {
-                f"Segment{index}_ID": name,
-                f"Segment{index}_Name": name,
-                f"Segment{index}_NameAutoGenerated": "0",
-                f"Segment{index}_LabelValue": str(value),
-                f"Segment{index}_Layer": "0",
-                f"Segment{index}_Color": " ".join(f"{c / 255:.6f}" for c in colour),
-                f"Segment{index}_ColorAutoGenerated": "0",
-                f"Segment{index}_Extent": extent,
-            }
-        return keys
 
 
 def _check_names(names: Mapping[int, str]) -> None:
@@ -316,73 +371,3 @@ def _whole_numbers(image: sitk.Image, names: Mapping[int, str]) -> NDArray[Any]:
     dtype = np.uint8 if max(names) <= 255 else np.uint16
     kept: NDArray[Any] = keep.astype(dtype)[whole]
     return kept
-
-
-def _names_for(path: Path, image: sitk.Image, given: Mapping[Any, Any] | str | Path | None) -> dict[int, str]:
-    if isinstance(given, Mapping):
-        return _value_to_name(given, "names")
-    if given is not None:
-        return _read_names(Path(given))
-    if _sidecar(path).is_file():
-        return _read_names(_sidecar(path))
-    names = _header_names(image)
-    if not names:
-        raise AnatomyError(
-            f"{path} does not say which structure each label is: put {_sidecar(path).name} "
-            '({"1": "liver", …}) beside it, or give names'
-        )
-    return names
-
-
-def _sidecar(path: Path) -> Path:
-    kind = images.file_type(path) or path.suffix
-    return path.with_name(path.name[: len(path.name) - len(kind)] + ".json")
-
-
-def _read_names(path: Path) -> dict[int, str]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AnatomyError(f"cannot read the label names in {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise AnatomyError(f"{path} is not JSON ({error}): write it as {{value: name}}") from error
-    if not isinstance(content, Mapping):
-        raise AnatomyError(f'{path} must hold {{value: name}} or {{name: value}}, such as {{"1": "liver"}}')
-    return _value_to_name(content, str(path))
-
-
-def _value_to_name(content: Mapping[Any, Any], where: str) -> dict[int, str]:
-    """{value: name} from either direction; background entries (value 0) are left out."""
-    names: dict[int, str] = {}
-    for key, item in content.items():
-        value, name = (key, item) if _is_whole(key) else (item, key)
-        if not _is_whole(value) or not isinstance(name, str) or not name.strip():
-            raise AnatomyError(f"{where}: '{key}: {item}' is no pair of a label value and a structure name")
-        if int(value) in names:
-            raise AnatomyError(
-                f"{where}: the label value {int(value)} is named twice, '{names[int(value)]}' and '{name}'"
-            )
-        if int(value) != 0:
-            names[int(value)] = name
-    return names
-
-
-def _is_whole(value: object) -> bool:
-    if isinstance(value, str):
-        return value.strip().isdecimal()
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _header_names(image: sitk.Image) -> dict[int, str]:
-    """Names from 3D Slicer's segment keys; the name a person gave wins over the ID where the two differ."""
-    segments: dict[str, dict[str, str]] = {}
-    for key in image.GetMetaDataKeys():
-        match = _SEGMENT.match(key)
-        if match:
-            segments.setdefault(match[1], {})[match[2]] = image.GetMetaData(key)
-    names: dict[int, str] = {}
-    for segment in segments.values():
-        name = segment.get("Name") or segment.get("ID", "")
-        if name and _is_whole(segment.get("LabelValue", "")):
-            names[int(segment["LabelValue"])] = name
-    return names

@@ -8,6 +8,8 @@ header are never carried along.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,12 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from anatomy import dicom, images
-from anatomy.dicom import Facts
 from anatomy.errors import AnatomyError
+from anatomy.facts import Facts
 from anatomy.progress import Progress, silent
+from anatomy.repairs import Repair
 
 _MODALITIES = {"CT": "CT", "MR": "MR"}
-_KEYS = {"modality": "organtwin_modality", "kvp": "organtwin_kvp", "contrast": "organtwin_contrast"}
-_THICKNESS_KEY = "organtwin_slice_thickness_mm"
 
 
 class Scan:
@@ -86,6 +87,11 @@ class Scan:
         """'CT', 'MR' or 'unknown' (NIfTI and foreign NRRD do not say)."""
         return _MODALITIES.get(self.facts.modality, "unknown")
 
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """What was done to make a volume of what was read, in the order it was done; empty where nothing was."""
+        return self.facts.repairs
+
     @cached_property
     def source_sha256(self) -> str:
         """SHA-256 of the voxel values (little endian, z slowest): names the scan, not the patient."""
@@ -96,32 +102,50 @@ class Scan:
         return f"Scan({self.modality}, {images.describe_grid(self._image)})"
 
     @classmethod
-    def read(cls, path: str | Path, series: str | int | None = None, progress: Progress = silent) -> Scan:
-        """Read a folder of DICOM slices, or one NIfTI (.nii, .nii.gz), NRRD or MHA file.
+    def read(
+        cls,
+        path: str | Path,
+        series: str | int | None = None,
+        progress: Progress = silent,
+        *,
+        repair: str | Iterable[str] | None = None,
+    ) -> Scan:
+        """Read DICOM (a folder of slices, a zip archive of them, an enhanced file), NIfTI, NRRD or MHA.
 
         Parameters
         ----------
         path : str or Path
-            Folder or file.
+            Folder, archive or file. A DICOMDIR stands for the folder it lies in.
         series : str or int, optional
-            Which series of a DICOM folder that holds several: its number in the refusal's list, or its UID.
+            Which of several: a series ('2') or a stack of one ('2.1') of a DICOM folder by its number in the
+            refusal's list, a series by its UID, or a volume of a four-dimensional file, from 1.
         progress : Progress
             Told about what is read.
+        repair : str or iterable of str, optional
+            What may be mended: 'drop', 'deskew', 'resample' (see `anatomy.repairs`). Nothing is mended unasked,
+            and what was done is in `repairs`.
 
         Raises
         ------
         AnatomyError
-            If nothing is there, the file is damaged or of another type, or the slices are no regular volume.
+            If nothing is there, the file is damaged or of another type, there is a choice and none was made, or
+            the slices are no regular volume; the sentence names the fault and the repair that mends it.
         """
         path = Path(path)
+        if path.name.upper() == "DICOMDIR" and path.is_file():
+            path = path.parent
         if path.is_dir():
-            image, facts = dicom.read_series(path, series, progress)
-            return cls(image, facts)
-        if path.is_file() and images.file_type(path) is None and dicom.is_dicom(path):
-            raise AnatomyError(f"{path} is a single DICOM file: give the folder that holds the whole series")
-        image = images.read_image(path, "scan")
+            return cls(*dicom.read_series(path, series, repair, progress))
+        if path.is_file() and images.file_type(path) is None:
+            if dicom.is_archive(path):
+                with dicom.unpacked(path) as folder:
+                    return cls(*dicom.read_series(folder, series, repair, progress))
+            if dicom.is_dicom(path):
+                return cls(*dicom.read_series(path, series, repair, progress))
+        image, done = images.read_volume(path, "scan", series, repair)
         try:
-            return cls(image, _facts_of(image))
+            facts = Facts.from_metadata({key: image.GetMetaData(key) for key in image.GetMetaDataKeys()})
+            return cls(image, replace(facts, repairs=(*facts.repairs, *done)))
         except AnatomyError as error:
             raise AnatomyError(f"{path}: {error}") from error
 
@@ -136,12 +160,8 @@ class Scan:
         path = Path(path)
         image = sitk.Image(self._image)
         if images.file_type(path) == ".nrrd":
-            for name, key in _KEYS.items():
-                value = getattr(self.facts, name)
-                if value is not None:
-                    image.SetMetaData(key, str(value))
-            if self.facts.slice_thickness_mm is not None:
-                image.SetMetaData(_THICKNESS_KEY, str(self.facts.slice_thickness_mm))
+            for key, value in self.facts.to_metadata().items():
+                image.SetMetaData(key, value)
         images.write_image(image, path, "scan")
 
 
@@ -158,18 +178,3 @@ def _plain(image: sitk.Image) -> sitk.Image:
     plain = sitk.GetImageFromArray(array.astype(np.int16 if whole else np.float32))
     plain.CopyInformation(image)
     return plain
-
-
-def _facts_of(image: sitk.Image) -> Facts:
-    """The facts this package wrote into an NRRD header; other files state none."""
-    text = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("organtwin_")}
-    kvp, thickness = text.get(_KEYS["kvp"]), text.get(_THICKNESS_KEY)
-    try:
-        return Facts(
-            text.get(_KEYS["modality"], "unknown"),
-            float(kvp) if kvp else None,
-            text.get(_KEYS["contrast"]),
-            float(thickness) if thickness else None,
-        )
-    except ValueError as error:
-        raise AnatomyError("the header's organtwin entries are damaged: write the scan again") from error

@@ -17,6 +17,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from pydicom.sr.coding import Code
+
 from anatomy.errors import AnatomyError
 
 # SNOMED CT qualifier values, as DICOM's laterality modifiers (PS3.16 CID 244).
@@ -65,6 +67,28 @@ class Structure:
         return _SIDE_CODES[self.side] if self.side else None
 
 
+@dataclass(frozen=True)
+class Coded:
+    """What a file's codes say a structure is.
+
+    Parameters
+    ----------
+    scheme : str
+        Coding scheme designator: SCT (SNOMED CT), SRT (its older identifiers) or another.
+    value : str
+        Code value of the type.
+    side : str or None
+        'left', 'right' or None.
+    region : str or None
+        Code value, in the same scheme, of the organ a finding lies in.
+    """
+
+    scheme: str
+    value: str
+    side: str | None = None
+    region: str | None = None
+
+
 @cache
 def vocabulary() -> Mapping[str, Structure]:
     """Every structure by its name, in the order of the data file."""
@@ -99,6 +123,24 @@ def canonical(name: str) -> str:
     """The vocabulary's name for a word, or the word itself where the vocabulary has none."""
     structure = lookup(name)
     return structure.name if structure else name.strip()
+
+
+def of_code(coded: Coded) -> Structure | None:
+    """The structure a code stands for, or None where no structure, or no single one, has it.
+
+    Older identifiers (SRT, and SNM3 and 99SDM, which count as SRT) are compared as DICOM maps them (PS3.16 8.1). A
+    finding, such as a tumour, must lie in the organ of the structure.
+    """
+    scheme = "SRT" if coded.scheme in ("SNM3", "99SDM") else coded.scheme
+    wanted = Code(coded.value, scheme, "")
+    region = Code(coded.region or "", scheme, "")
+    for structure in vocabulary().values():
+        if structure.snomed is None or structure.side != coded.side:
+            continue
+        place = Code(structure.region, "SCT", "") if structure.region else None
+        if wanted == Code(structure.snomed, "SCT", "") and (place is None or place == region):
+            return structure
+    return None
 
 
 def near(name: str, words: Mapping[str, Structure] | list[str]) -> str:

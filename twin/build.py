@@ -8,7 +8,7 @@ belong to the organ for the mechanics, and their surface is shown and moves with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from anatomy.scan import Scan
 from anatomy.segmentation import segment
 from anatomy.structures import find
 from anatomy.surfaces import Surface, show_surface
+from anatomy.vessels import liver_vessels
 from twin.case import Case, check_free
 from twin.stages import Stages
 
@@ -53,7 +54,11 @@ class Choice:
     edge_mm : float, optional
         Edge of the tetrahedra inside the organs, mm; if None, chosen so that the mesh keeps to `BUDGET_TETS`.
     series : str, optional
-        Which series of a DICOM folder that holds several: its number in the refusal's list, or its UID.
+        Which of several: a series or stack of a DICOM folder by its number in the refusal's list, a series by its
+        UID, or a volume of a four-dimensional file.
+    repair : sequence of str
+        What may be mended where the slices are no regular volume: names from `anatomy.repairs.REPAIRS`. What was
+        done is kept in the case.
     title : str
         What a person calls the case.
     replace : bool
@@ -63,6 +68,7 @@ class Choice:
     structures: Sequence[str] | None = None
     edge_mm: float | None = None
     series: str | None = None
+    repair: Sequence[str] = ()
     title: str = ""
     replace: bool = False
 
@@ -80,7 +86,7 @@ def build_case(
     Parameters
     ----------
     scan : str or Path
-        DICOM folder, or NIfTI, NRRD or MHA file.
+        DICOM folder, zip archive of one or enhanced file, or NIfTI, NRRD or MHA file.
     case : str or Path
         The folder to make.
     labels : str or Path, optional
@@ -106,10 +112,12 @@ def build_case(
     check_free(Path(case), replace=choice.replace)
     wanted = None if choice.structures is None else [find(name).name for name in choice.structures]
     stages = Stages(progress)
-    with stages.stage("read", "Reading the scan"):
-        image = Scan.read(scan, series=choice.series)
+    with stages.stage("read", "Reading the scan") as inner:
+        image = Scan.read(scan, series=choice.series, progress=inner, repair=choice.repair)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
-        label_map = _label(image, labels, wanted, inner)
+        whole, label_map = _label(image, labels, wanted, inner)
+    with stages.stage("vessels", "Following vessels") as inner:
+        vessels = liver_vessels(whole, inner)
     meshed, carried = _split(label_map)
     with stages.stage("mesh", "Meshing") as inner:
         budget = BUDGET_TETS if choice.edge_mm is None else None
@@ -120,12 +128,14 @@ def build_case(
         facts: dict[str, Any] = {
             "source": {
                 "scan": Path(scan).name,
+                "series": choice.series,
+                "repairs": [asdict(repair) for repair in image.repairs],
                 "labels": Path(labels).name if labels else None,
                 "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",
             },
             "carried": carried,
             "confidence": {name: float(c) for name, c in label_map.confidence.items()},
-            "warnings": list(label_map.warnings),
+            "warnings": [*_mended(image), *label_map.warnings, *vessels.warnings],
             "stages_s": stages.seconds,
         }
         return Case.create(
@@ -134,16 +144,25 @@ def build_case(
             labels=label_map,
             organ=organ,
             surfaces=surfaces,
+            vessels=vessels,
             title=choice.title,
             facts=facts,
             replace=choice.replace,
         )
 
 
-def _label(scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress) -> LabelMap:
-    """The label map on the scan's grid, with the wanted structures only."""
+def _mended(scan: Scan) -> list[str]:
+    """What was done to make a volume of the scan, for everyone who looks at the case."""
+    return [f"The scan was mended ({repair})." for repair in scan.repairs]
+
+
+def _label(
+    scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress
+) -> tuple[LabelMap, LabelMap]:
+    """The label map on the scan's grid, with all that it holds and with the wanted structures only."""
     if labels is None:
-        return segment(scan, wanted or list(LIVER_CASE), progress=progress)
+        found = segment(scan, wanted or list(LIVER_CASE), progress=progress)
+        return found, found
     label_map = LabelMap.read(labels).matched_to(scan)
     if wanted is None:
         wanted = [name for name in LIVER_CASE if name in label_map.structures]
@@ -152,7 +171,7 @@ def _label(scan: Scan, labels: str | Path | None, wanted: list[str] | None, prog
                 f"{labels} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
                 f"it has {', '.join(label_map.structures)}."
             )
-    return label_map.select(wanted)
+    return label_map, label_map.select(wanted)
 
 
 def _split(labels: LabelMap) -> tuple[LabelMap, dict[str, str]]:

@@ -11,6 +11,8 @@ rehearsals lie beside it.
 `labels.nrrd`      the label map on the scan's grid, names in the header
 `organ.vtu`        the conforming multi-tissue tetrahedral mesh
 `surfaces/*.vtp`   one smooth surface a structure, for showing
+`vessels/*.vtp`    one centreline tree a vessel system inside the organ
+`segments.nrrd`    Couinaud segments, where the vessels show them
 =================  ==========================================================
 """
 
@@ -30,6 +32,7 @@ from anatomy.labels import LabelMap
 from anatomy.mesh import OrganMesh
 from anatomy.scan import Scan
 from anatomy.surfaces import Surface
+from anatomy.vessels import LiverVessels, VesselTree
 from twin.errors import TwinError
 from twin.folder import folder_or_nothing
 
@@ -61,6 +64,7 @@ class Case:
         labels: LabelMap,
         organ: OrganMesh,
         surfaces: Mapping[str, Surface],
+        vessels: LiverVessels | None = None,
         title: str = "",
         facts: Mapping[str, Any] | None = None,
         replace: bool = False,
@@ -77,6 +81,8 @@ class Case:
             The mechanical mesh, millimetres.
         surfaces : mapping of str to Surface
             Surface to show of each structure, millimetres.
+        vessels : LiverVessels, optional
+            Trees of the vessels inside the organ, and the segments that follow from them.
         title : str
             What a person calls the case; the folder's name if empty.
         facts : mapping, optional
@@ -101,6 +107,7 @@ class Case:
             (folder / "surfaces").mkdir()
             for name, surface in surfaces.items():
                 surface.write(folder / "surfaces" / f"{name}.vtp")
+            _write_vessels(vessels, folder)
             content = {
                 "format": FORMAT,
                 "version": VERSION,
@@ -109,6 +116,7 @@ class Case:
                 "software": software(),
                 "scan": _scan_facts(scan),
                 "structures": _structure_facts(labels, organ, surfaces),
+                "vessels": vessels.describe() if vessels and vessels.trees else None,
                 "mesh": {"tets": len(organ.tets), "points": len(organ.points), "report": dict(organ.report)},
                 **(facts or {}),
                 "files": {str(file.relative_to(folder)): _sha256(file) for file in _files(folder)},
@@ -193,6 +201,18 @@ class Case:
         """Surface to show of each structure, millimetres."""
         return {name: Surface.read(self.path / "surfaces" / f"{name}.vtp") for name in self.structure_names}
 
+    @cached_property
+    def vessels(self) -> dict[str, VesselTree]:
+        """Centreline tree of each vessel system inside the organ, LPS millimetres; empty where none was labelled."""
+        trees = (self.facts.get("vessels") or {}).get("trees", {})
+        return {name: VesselTree.read(self.path / "vessels" / f"{name}.vtp") for name in trees}
+
+    @cached_property
+    def segments(self) -> LabelMap | None:
+        """Couinaud segments on the scan's grid, or None where the vessels do not show them."""
+        file = self.path / "segments.nrrd"
+        return LabelMap.read(file) if file.is_file() else None
+
     @property
     def structure_names(self) -> list[str]:
         """Names of the structures in the case, in the order they were asked for."""
@@ -242,6 +262,16 @@ def software() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _write_vessels(vessels: LiverVessels | None, folder: Path) -> None:
+    if vessels is None or not vessels.trees:
+        return
+    (folder / "vessels").mkdir()
+    for name, tree in vessels.trees.items():
+        tree.write(folder / "vessels" / f"{name}.vtp")
+    if vessels.couinaud is not None:
+        vessels.couinaud.labels.write(folder / "segments.nrrd")
 
 
 def _scan_facts(scan: Scan) -> dict[str, Any]:

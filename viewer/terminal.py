@@ -19,6 +19,7 @@ from rich.table import Table
 from anatomy.files import whole_or_nothing
 from viewer.progress import TerminalProgress
 from viewer.refusals import refusals
+from viewer.vascular import vessels
 
 app = typer.Typer(
     name="organtwin",
@@ -92,13 +93,18 @@ def demo(
 
 @app.command(
     epilog="Examples:\n\n  organtwin build CT/ -o anna\n\n"
+    "  organtwin build study.zip --series 2 --repair deskew -o case\n\n"
     "  organtwin build ct.nii.gz --labels labels.nii.gz --structures liver,kidney_right -o case --edge 8"
 )
 @refusals
 def build(
     scan: Annotated[
         Path,
-        typer.Argument(metavar="SCAN", help="DICOM folder, or NIfTI, NRRD or MHA file.", show_default=False),
+        typer.Argument(
+            metavar="SCAN",
+            help="DICOM folder, zip archive or enhanced file, or NIfTI, NRRD or MHA file.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="CASE", help="Case folder to make.", show_default=False)
@@ -131,7 +137,18 @@ def build(
         str | None,
         typer.Option(
             metavar="N",
-            help="Which series of a DICOM folder that holds several: its number or UID.",
+            help="Which of several: the number of a DICOM series (2) or of a stack of one (2.1), a series UID, "
+            "or the number of a volume in a four-dimensional file.",
+            show_default=False,
+        ),
+    ] = None,
+    repair: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Mend slices that are no regular volume, and keep in the case what was done: "
+            "drop (localisers, copies, odd slices), deskew (gantry tilt), resample (uneven or missing slices, "
+            "sheared axes). May be given several times.",
             show_default=False,
         ),
     ] = None,
@@ -149,10 +166,18 @@ def build(
         raise AnatomyError(
             "--structures names nothing; give names with commas between, such as liver,kidney_right."
         )
-    choice = Choice(structures=names, edge_mm=edge, series=series, title=title, replace=replace)
+    choice = Choice(
+        structures=names, edge_mm=edge, series=series, repair=repair or (), title=title, replace=replace
+    )
     with TerminalProgress(console) as progress:
         case = build_case(scan, out, labels=labels, choice=choice, progress=progress)
     _tell_case(case)
+
+
+app.command(
+    epilog="Examples:\n\n  organtwin vessels organtwin-demo/case\n\n"
+    "  organtwin vessels anna --clamp=-32,-28,8 --json anna-vessels.json"
+)(vessels)
 
 
 @app.command(epilog="Example:\n\n  organtwin rehearse organtwin-demo/case")

@@ -125,7 +125,7 @@ def test_another_grid_is_refused_with_both() -> None:
     labels = LabelMap(moved, NAMES)
     scan = Scan(sitk.Cast(label_image(), sitk.sitkInt16))
     with pytest.raises(
-        AnatomyError, match=r"another grid .* label map 8×6×5 voxels .*x 10\.3 .*; scan .*x 10\.0"
+        AnatomyError, match=r"another grid .* Label map 8×6×5 voxels .*x 10\.3 .*; scan .*x 10\.0"
     ):
         labels.matched_to(scan)
     finer = label_image()

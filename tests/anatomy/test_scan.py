@@ -233,8 +233,6 @@ def test_real_awkward_series(shared_scans: Path) -> None:
         "failing_sliceincrement/001": "10 mm between .* 5 mm elsewhere",
         "failing_sliceorientation/001": "different directions",
         "generic_rgb/001": "colour picture",
-        "philips_enhanced_anatomical/001": "enhanced multi-frame",
-        "siemens_multiframe_anatomical/001": "enhanced multi-frame",
     }
     for name, why in refused.items():
         with pytest.raises(AnatomyError, match=why):

@@ -1,12 +1,34 @@
+import re
+
 import pytest
 from pydicom.sr._concepts_dict import concepts
 
 from anatomy import structures
 from anatomy.errors import AnatomyError
+from anatomy.label_names import class_tables
+from anatomy.structures import Coded
 
-# Published by TotalSegmentator's own SNOMED mapping but not part of DICOM's dictionary.
-ONLY_TOTALSEGMENTATOR = ("rib_", "gluteus_", "autochthon_", "iliopsoas_")
-ONLY_TOTALSEGMENTATOR_NAMES = {"heart_myocardium", "vertebrae_S1", "subcutaneous_fat"}
+# Published by TotalSegmentator's own SNOMED mapping (the cortex of the kidney by HL7's of the TG-263 names) but not
+# part of DICOM's dictionary.
+NOT_IN_DICTIONARY = ("rib_", "gluteus_", "autochthon_", "iliopsoas_", "kidney_cortex_")
+NOT_IN_DICTIONARY_NAMES = {
+    "heart_myocardium",
+    "vertebrae_S1",
+    "subcutaneous_fat",
+    "portal_vein_and_splenic_vein",
+    "intervertebral_discs",
+}
+
+# No published code list that could be checked has a code for these.
+UNCODED = {
+    "portal_vein_right_anterior",
+    "portal_vein_right_posterior",
+    "venous_sinuses",
+    "septum_pellucidum",
+    "lentiform_nucleus",
+    "central_sulcus",
+}
+UNCODED_PAIRS = ("kidney_medulla_", "quadriceps_", "thigh_", "sartorius_")
 
 
 @pytest.mark.parametrize(
@@ -45,18 +67,93 @@ def test_every_word_leads_back_to_a_structure_of_its_own_name() -> None:
         assert structure.kind in {"organ", "tumour", "vessel", "bone", "muscle", "fat", "nerve", "region"}
 
 
+def published_codes() -> dict[str, str]:
+    """Every meaning of each SNOMED CT code in DICOM's dictionary, as one lower-case text."""
+    found: dict[str, str] = {}
+    for word, entry in concepts["SCT"].items():
+        spaced = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", " ", word)
+        for code, info in entry.items():
+            found[code] = f"{found.get(code, '')} {spaced} {info[0]}".lower()
+    return found
+
+
 def test_codes_are_those_of_the_dicom_dictionary() -> None:
-    published = {code: info[0] for entry in concepts["SCT"].values() for code, info in entry.items()}
+    published = published_codes()
     missing = {
         s.name
         for s in structures.vocabulary().values()
-        if s.snomed and s.snomed not in published and not s.name.startswith(ONLY_TOTALSEGMENTATOR)
+        if s.snomed and s.snomed not in published and not s.name.startswith(NOT_IN_DICTIONARY)
     }
-    assert missing == ONLY_TOTALSEGMENTATOR_NAMES
-    assert published[structures.find("liver").snomed].startswith("Liver structure")
-    assert published[structures.find("hepatic_vein").snomed].startswith("Structure of hepatic vein")
+    assert missing == NOT_IN_DICTIONARY_NAMES
     assert structures.find("kidney_left").side_code == "7771000"
     assert structures.find("liver").side_code is None
+
+
+def test_codes_mean_what_the_structure_is_and_no_other_side() -> None:
+    published = published_codes()
+    wrong = []
+    for structure in structures.vocabulary().values():
+        meaning = published.get(structure.snomed or "")
+        if meaning is None:
+            continue
+        words = {w for text in (structure.name, structure.title, *structure.aliases) for w in _stems(text)}
+        shared = words & set(_stems(meaning)) - {"left", "right", "of", "structure", "and", "tree"}
+        if not shared and structure.kind != "tumour":
+            wrong.append((structure.name, meaning))
+        if structure.side and ({"left", "right"} & set(_stems(meaning))):
+            wrong.append((structure.name, meaning))
+    assert wrong == []
+
+
+def _stems(text: str) -> list[str]:
+    """Words without plural endings, British as American."""
+    words = re.findall(r"[a-z]+|[0-9]+", text.lower().replace("oe", "e").replace("grey", "gray"))
+    return [re.sub(r"(ae|s|al|ic|um|ar|ine)$", "", w) if len(w) > 4 else w for w in words]
+
+
+def test_structures_without_a_code_are_these() -> None:
+    uncoded = {s.name for s in structures.vocabulary().values() if s.snomed is None}
+    assert {name for name in uncoded if not name.startswith(UNCODED_PAIRS)} == UNCODED
+
+
+def test_every_published_class_is_in_the_vocabulary_and_coded_in_ct() -> None:
+    for table, names in class_tables().items():
+        assert [n for n in names.values() if structures.lookup(n) is None] == [], table
+    for table, count in (
+        ("totalsegmentator_v1", 104),
+        ("totalsegmentator_v2", 117),
+        ("totalsegmentator_mr", 50),
+    ):
+        names = class_tables()[table]
+        assert len(set(names.values())) == len(names) == count
+        assert [n for n in names.values() if structures.find(n).name != n] == []
+        assert [n for n in names.values() if structures.find(n).snomed is None] == []
+    assert [structures.find(f"liver_segment_{i}").snomed for i in (1, 4, 8)] == [
+        "71133005",
+        "277958008",
+        "277962002",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("coded", "name"),
+    [
+        (Coded("SCT", "10200004"), "liver"),
+        (Coded("SRT", "T-62000"), "liver"),
+        (Coded("SCT", "64033007", "left"), "kidney_left"),
+        (Coded("SCT", "39607008"), "lungs"),
+        (Coded("SCT", "108369006", None, "10200004"), "liver_tumour"),
+        (Coded("SCT", "108369006", "right", "64033007"), "kidney_tumour_right"),
+        (Coded("SCT", "55603005"), "fat"),
+        (Coded("SCT", "389081007"), "grey_matter"),
+        (Coded("SCT", "64033007"), None),
+        (Coded("SCT", "108369006"), None),
+        (Coded("99LOCAL", "10200004"), None),
+    ],
+)
+def test_codes_lead_to_structures(coded: Coded, name: str | None) -> None:
+    found = structures.of_code(coded)
+    assert (found.name if found else None) == name
 
 
 def test_tissues_the_solver_needs() -> None:

@@ -1,0 +1,114 @@
+"""DICOM objects that describe an image without being one: what kind a file is, and whose space it lies in.
+
+Two objects lie in one patient space when their FrameOfReferenceUID is the same (DICOM PS3.3 C.7.4.1). Coordinates
+of another frame may look plausible and be wrong by centimetres, so a label map of another frame is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.misc import is_dicom
+from pydicom.uid import UID
+
+from anatomy.errors import AnatomyError
+from anatomy.structures import Coded
+
+SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
+_SIDES = {"7771000": "left", "24028007": "right", "G-A101": "left", "G-A100": "right"}
+
+
+def class_of(path: Path) -> str | None:
+    """SOPClassUID of a DICOM file; None for any other file.
+
+    Raises
+    ------
+    AnatomyError
+        If the file starts like DICOM but is damaged.
+    """
+    if not path.is_file() or not is_dicom(path):
+        return None
+    return str(_header(path, ["SOPClassUID"]).get("SOPClassUID", ""))
+
+
+def kind_of(path: Path) -> str:
+    """What a DICOM file is, in DICOM's own words."""
+    return UID(class_of(path) or "").name or "DICOM object"
+
+
+def frames_of_reference(source: Path) -> frozenset[str] | None:
+    """FrameOfReferenceUIDs of the images below a DICOM folder; None where the source has none to compare."""
+    if not source.is_dir():
+        return None
+    frames = set()
+    for path in source.rglob("*"):
+        if path.is_file() and is_dicom(path):
+            header = _header(path, ["FrameOfReferenceUID", "SOPClassUID"])
+            if header.get("SOPClassUID") not in (*SEGMENTATION, RT_STRUCTURE_SET):
+                frames.add(str(header.get("FrameOfReferenceUID", "")))
+    return frozenset(frames - {""}) or None
+
+
+def check_frame(found: str, frames: frozenset[str] | None, path: Path) -> None:
+    """Refuse an object that lies in another frame of reference than the scan.
+
+    Raises
+    ------
+    AnatomyError
+        If it does.
+    """
+    if frames is not None and found not in frames:
+        raise AnatomyError(
+            f"{path} lies in another frame of reference than the scan ({found or 'none stated'}; the scan's is "
+            f"{', '.join(sorted(frames))}): it belongs to another scan. Give the scan that it was drawn on, or "
+            "read it all the same with any_frame if you know that both are registered"
+        )
+
+
+def coded(items: Any, region: Any = None) -> Coded | None:
+    """What a code sequence says, with the side of its modifiers (of the type or of its region).
+
+    Parameters
+    ----------
+    items : pydicom sequence or None
+        SegmentedPropertyTypeCodeSequence or RTROIIdentificationCodeSequence.
+    region : pydicom sequence, optional
+        AnatomicRegionSequence.
+    """
+    if not items or not items[0].get("CodeValue"):
+        return None
+    code = items[0]
+    place = region[0] if region else None
+    modifiers = [*(code.get("SegmentedPropertyTypeModifierCodeSequence") or [])]
+    if place is not None:
+        modifiers += [*(place.get("AnatomicRegionModifierSequence") or [])]
+    sides = [_SIDES[m.CodeValue] for m in modifiers if m.get("CodeValue") in _SIDES]
+    return Coded(
+        str(code.get("CodingSchemeDesignator", "")),
+        str(code.CodeValue),
+        sides[0] if sides else None,
+        str(place.CodeValue) if place is not None and place.get("CodeValue") else None,
+    )
+
+
+def image_headers(source: Path) -> list[pydicom.Dataset]:
+    """Headers, without pixels, of the DICOM files below a folder, by path.
+
+    Raises
+    ------
+    AnatomyError
+        If one of them is damaged.
+    """
+    return [_header(p, None) for p in sorted(source.rglob("*")) if p.is_file() and is_dicom(p)]
+
+
+def _header(path: Path, tags: list[str] | None) -> pydicom.Dataset:
+    try:
+        with pydicom.config.disable_value_validation():
+            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, InvalidDicomError) as error:
+        raise AnatomyError(f"{path} is a damaged or cut-short DICOM file: copy it again") from error
