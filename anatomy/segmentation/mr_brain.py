@@ -15,6 +15,7 @@ MICCAI 1935:134 (watershed of the head in T1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from anatomy.errors import AnatomyError
+from anatomy.labels import LabelMap
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
 from anatomy.segmentation.morphology import Mask, closed, distance, grow, opened, shrink, smoothed
@@ -102,6 +104,27 @@ def find_brain(scan: Scan, progress: Progress = silent) -> Brain:
     placed = _Placed(scan, head, organ)
     progress("Telling grey from white matter", 0.0)
     return placed.result(progress)
+
+
+def label_brain(scan: Scan, wanted: Sequence[str], progress: Progress = silent) -> LabelMap:
+    """A label map of the brain's structures that are wanted, values 1, 2, … in their order.
+
+    Tissues take their voxels from `brain`, whose own label is then what is left: the fluid in its furrows.
+
+    Raises
+    ------
+    AnatomyError
+        As `find_brain`.
+    """
+    found = find_brain(scan, progress)
+    array = np.zeros(scan.array.shape, dtype=np.uint8)
+    for name in STRUCTURES:
+        if name in wanted:
+            array[found.mask(name)] = wanted.index(name) + 1
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(scan.image)
+    confidence = {name: round(found.confidence[name], 3) for name in wanted}
+    return LabelMap(image, dict(enumerate(wanted, start=1)), confidence, found.warnings)
 
 
 def _organ(head: Head) -> Mask:
