@@ -178,15 +178,21 @@ class _Head:
         """Fluid-filled furrows of cerebrum and cerebellum, and the fissure between the hemispheres."""
         found = np.zeros(self.shape, dtype=bool)
         for width, deep in ((6.5, _FURROW_DEEP_MM), (5.0, 0.6 * _FURROW_DEEP_MM)):
-            field = self.smooth_noise(width)
-            slope = np.sqrt(sum(g**2 for g in np.gradient(field, self.edge)))
-            sheet = np.abs(field) / np.maximum(slope, 1e-3) < _FURROW_MM
-            found |= sheet & (cerebrum > -deep) & (cerebrum < 0)
+            found |= self._sheet(self.smooth_noise(width), cerebrum) & (cerebrum > -deep) & (cerebrum < 0)
         heart = self.ellipsoid((0, 2, 12), (40, 46, 22))
         found |= (np.abs(self.x) < 1.2) & (heart > 0) & (cerebrum < 0) & (self.z > -12)
-        leaves = np.sin(2 * np.pi * np.hypot(self.y - 30.0, self.z + 20.0) / 6.5)
-        found |= (leaves > 0.86) & (cerebellum > -11.0) & (cerebellum < 0)
+        leaves = np.sin(2 * np.pi * np.arctan2(self.z + 20.0, self.y - 22.0) / 0.22)
+        leaves = leaves + np.zeros(self.shape, dtype=np.float32)
+        found |= self._sheet(leaves, cerebellum) & (cerebellum > -9.0) & (cerebellum < 0)
         return found
+
+    def _sheet(self, field: Field, hull: Field) -> NDArray[np.bool_]:
+        """Where a field is nought within a furrow's half width, and its sheet stands steeply on the hull."""
+        slopes, normals = np.gradient(field, self.edge), np.gradient(hull, self.edge)
+        slope = np.sqrt(sum(g**2 for g in slopes)) + 1e-6
+        normal = np.sqrt(sum(n**2 for n in normals)) + 1e-6
+        lying = np.abs(sum(g * n for g, n in zip(slopes, normals, strict=True))) / (slope * normal)
+        return np.asarray((np.abs(field) / slope < _FURROW_MM) & (lying < 0.6))
 
     def chambers(self) -> Field:
         """Lateral, third and fourth ventricles."""

@@ -7,7 +7,7 @@ belong to the organ for the mechanics, and their surface is shown and moves with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from anatomy.labels import LabelMap
 from anatomy.meshing import mesh_labels
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
-from anatomy.segmentation import segment
+from anatomy.segmentation.segmenter import Protocols, Segmenter, named
 from anatomy.structures import find
 from anatomy.surfaces import Surface, show_surface
 from anatomy.vessels import liver_vessels
@@ -59,6 +59,10 @@ class Choice:
     repair : sequence of str
         What may be mended where the slices are no regular volume: names from `anatomy.repairs.REPAIRS`. What was
         done is kept in the case.
+    model : str
+        Who labels the scan where no label map is given: a name of `anatomy.segmentation.segmenter.named`.
+    download_weights : bool
+        Whether a model may download its weights.
     title : str
         What a person calls the case.
     replace : bool
@@ -69,6 +73,8 @@ class Choice:
     edge_mm: float | None = None
     series: str | None = None
     repair: Sequence[str] = ()
+    model: str = "protocols"
+    download_weights: bool = False
     title: str = ""
     replace: bool = False
 
@@ -110,43 +116,90 @@ def build_case(
     """
     choice = choice or Choice()
     check_free(Path(case), replace=choice.replace)
+    model = named(choice.model, download_weights=choice.download_weights)
     wanted = None if choice.structures is None else [find(name).name for name in choice.structures]
     stages = Stages(progress)
     with stages.stage("read", "Reading the scan") as inner:
         image = Scan.read(scan, series=choice.series, progress=inner, repair=choice.repair)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
-        whole, label_map = _label(image, labels, wanted, inner)
+        whole, label_map = _label(image, labels, wanted, model, inner)
+    facts: dict[str, Any] = {
+        "source": {
+            "scan": Path(scan).name,
+            "series": choice.series,
+            "repairs": [asdict(repair) for repair in image.repairs],
+            "labels": Path(labels).name if labels else None,
+            "segmentation": None if labels else model.name,
+        },
+        "edge_mm": choice.edge_mm,
+    }
+    return assemble(case, image, whole, label_map, choice=choice, facts=facts, stages=stages)
+
+
+def assemble(
+    path: str | Path,
+    scan: Scan,
+    whole: LabelMap,
+    labels: LabelMap,
+    *,
+    choice: Choice,
+    facts: Mapping[str, Any],
+    stages: Stages,
+    original: LabelMap | None = None,
+    keep: Iterable[Path] = (),
+) -> Case:
+    """From labels to a case folder: follow vessels, mesh, make the surfaces to show, write.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder to make.
+    scan : Scan
+        The image.
+    whole, labels : LabelMap
+        All that is labelled, by which vessels are followed, and what of it is built.
+    choice : Choice
+        Edge, title, and whether an old case may be replaced.
+    facts : mapping
+        Where things come from; confidence, warnings and times are added.
+    stages : Stages
+        Who is told, and who keeps the time.
+    original, keep
+        As `Case.create`.
+
+    Raises
+    ------
+    AnatomyError
+        If a structure cannot be meshed.
+    TwinError
+        If the case cannot be written.
+    """
     with stages.stage("vessels", "Following vessels") as inner:
         vessels = liver_vessels(whole, inner)
-    meshed, carried = _split(label_map)
+    meshed, carried = _split(labels)
     with stages.stage("mesh", "Meshing") as inner:
         budget = BUDGET_TETS if choice.edge_mm is None else None
         organ = mesh_labels(meshed, edge_mm=choice.edge_mm or 6.0, budget_tets=budget, progress=inner)
     with stages.stage("surfaces", "Making the surfaces to show") as inner:
-        surfaces = _surfaces(label_map, inner)
+        surfaces = _surfaces(labels, inner)
     with stages.stage("write", "Writing the case"):
-        facts: dict[str, Any] = {
-            "source": {
-                "scan": Path(scan).name,
-                "series": choice.series,
-                "repairs": [asdict(repair) for repair in image.repairs],
-                "labels": Path(labels).name if labels else None,
-                "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",
-            },
-            "carried": carried,
-            "confidence": {name: float(c) for name, c in label_map.confidence.items()},
-            "warnings": [*_mended(image), *label_map.warnings, *vessels.warnings],
-            "stages_s": stages.seconds,
-        }
         return Case.create(
-            case,
-            scan=image,
-            labels=label_map,
+            path,
+            scan=scan,
+            labels=labels,
             organ=organ,
             surfaces=surfaces,
             vessels=vessels,
             title=choice.title,
-            facts=facts,
+            facts={
+                **facts,
+                "carried": carried,
+                "confidence": {name: float(c) for name, c in labels.confidence.items()},
+                "warnings": [*_mended(scan), *labels.warnings, *vessels.warnings],
+                "stages_s": stages.seconds,
+            },
+            original=original,
+            keep=keep,
             replace=choice.replace,
         )
 
@@ -157,18 +210,21 @@ def _mended(scan: Scan) -> list[str]:
 
 
 def _label(
-    scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress
+    scan: Scan, labels: str | Path | None, wanted: list[str] | None, model: Segmenter, progress: Progress
 ) -> tuple[LabelMap, LabelMap]:
     """The label map on the scan's grid, with all that it holds and with the wanted structures only."""
-    if labels is None:
-        found = segment(scan, wanted or list(LIVER_CASE), progress=progress)
+    if labels is None and isinstance(model, Protocols):
+        found = model.segment(scan, wanted or list(LIVER_CASE), progress)
         return found, found
-    label_map = LabelMap.read(labels).matched_to(scan)
+    if labels is None:
+        label_map, source = model.segment(scan, wanted, progress), model.name
+    else:
+        label_map, source = LabelMap.read(labels).matched_to(scan), str(labels)
     if wanted is None:
         wanted = [name for name in LIVER_CASE if name in label_map.structures]
         if not wanted:
             raise AnatomyError(
-                f"{labels} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
+                f"{source} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
                 f"it has {', '.join(label_map.structures)}."
             )
     return label_map, label_map.select(wanted)

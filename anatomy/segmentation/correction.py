@@ -299,7 +299,7 @@ def from_json(content: Any) -> list[Correction]:
 
 
 def _one(entry: Any, number: int) -> Correction:
-    kind = _KINDS.get(entry.get("kind")) if isinstance(entry, Mapping) else None
+    kind = _KINDS.get(str(entry.get("kind"))) if isinstance(entry, Mapping) else None
     if kind is None:
         raise AnatomyError(f"correction {number} has no kind: give one of {', '.join(_KINDS)}")
     given = {key: value for key, value in entry.items() if key != "kind"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,9 +83,8 @@ class Crop:
         axes = np.ogrid[tuple(slice(0, n) for n in self.shape)]
         centre = [axis * edge for axis, edge in zip(axes, self.spacing, strict=True)]
         near = np.zeros(self.shape, dtype=bool)
-        for start, end in (
-            zip(nodes[:-1], nodes[1:], strict=True) if len(nodes) > 1 else [(nodes[0], nodes[0])]
-        ):
+        ends = itertools.pairwise(nodes) if len(nodes) > 1 else [(nodes[0], nodes[0])]
+        for start, end in ends:
             along = end - start
             length = float(along @ along)
             offset = [c - s for c, s in zip(centre, start, strict=True)]

@@ -4,7 +4,7 @@ Theory: the region minimises the convex energy of `anatomy.segmentation.region` 
 
     f(x) = p(x) (1 - r(x)) - s * r(x) * l(x),      r(x) = exp(-(d(x) / (reach / 2))^2 / 2),
 
-d being the distance to the nearest seed, s = +1 for seeds inside and -1 outside, p = -1 where the structure is now and +1
+d being the distance to the nearest seed, s = +1 for seeds inside and -1 outside, p = -1 where the structure is now, +1
 elsewhere, and l = 1 - (I - m)^2 / (3 n)^2, clipped to -1..1, how alike the voxel is to the seed's grey value m with the
 noise n of the neighbourhood. Near a seed the present segmentation counts for nothing and likeness for all; far from
 it the reverse. Only changes in the seed's own sense, connected with it and within its reach, are kept.
