@@ -15,7 +15,7 @@ Both solve to the tolerance they are asked for, and say so with an ArithmeticErr
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from scipy.sparse import csr_matrix
 
 from solver.backend import PETSc, assemble_matrix, compile_form, create_matrix, ufl
 from solver.elements import Element
+from solver.errors import SolverError
 
 Array = NDArray[np.float64]
 
@@ -307,10 +308,25 @@ class Iterative(LinearSolver):
             self._mass.destroy()
 
 
-def solver_for(element: Element) -> LinearSolver:
-    """The solver that suits the number of unknowns."""
-    # Eliminated pressures make "P1-averaged" definite only after the fact: there is no block to precondition.
-    if element.all_unknowns <= LARGEST_DIRECT or element.name == "P1-averaged":
+LinearName = Literal["by size", "direct", "iterative"]
+
+
+def solver_for(element: Element, name: LinearName = "by size") -> LinearSolver:
+    """Linear solver by its name, or the one that suits the number of unknowns.
+
+    Raises
+    ------
+    SolverError
+        If the name is unknown or the element has no iterative solver.
+    """
+    if name not in get_args(LinearName):
+        raise SolverError(f"The linear solver '{name}' is unknown; use {', '.join(get_args(LinearName))}.")
+    # Its pressures are eliminated unknowns that only the augmented tangent has: nothing to precondition by blocks.
+    if element.name == "P1-averaged":
+        if name == "iterative":
+            raise SolverError("The element 'P1-averaged' is solved directly; use 'P1-P1' for large meshes.")
+        return Direct(element)
+    if name == "direct" or (name == "by size" and element.all_unknowns <= LARGEST_DIRECT):
         return Direct(element)
     return Iterative(element)
 
