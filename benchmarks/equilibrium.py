@@ -54,7 +54,12 @@ def run(progress: Progress) -> list[Row]:
 def _beside(what: str, name: str, ours: dict[str, float], theirs: dict[str, float]) -> list[Row]:
     """Our time and memory against a peer's, and how far its reaction is from ours."""
     rows = []
-    for quantity, key, unit in (("time", "seconds", "s"), ("peak memory", "megabytes", "MB")):
+    kinds = (
+        ("time", "seconds", "s"),
+        ("processor time", "processor_seconds", "s"),
+        ("peak memory", "megabytes", "MB"),
+    )
+    for quantity, key, unit in kinds:
         rows.append(Row("equilibrium", f"{what}, {quantity}", ours[key], unit, name, ours[key] / theirs[key]))
     apart = abs(theirs["reaction_mN"] / ours["reaction_mN"] - 1.0)
     rows.append(Row("equilibrium", f"{what}, reaction apart from the peer's, relative", apart, "1", name))
