@@ -150,7 +150,7 @@ def helical_fibres(points: Array) -> Array:
     return (np.sin(angle) * meridian + np.cos(angle) * latitude)[:, None, :]
 
 
-def contracted(rings: int = 10, layers: int = 2, grading: float = 1.4) -> tuple[float, float]:
+def contracted(rings: int = 10, layers: int = 3, grading: float = 1.5) -> tuple[float, float]:
     """Height of the apex of problem 3 inside and outside, mm."""
     organ, where = _shell(rings, layers, whole=True, grading=grading)
     inside = organ.exterior[(where[organ.exterior][:, :, 1] == 0).all(axis=1)]
