@@ -19,7 +19,7 @@ are the part of this process, and arrays in OrganMesh order are whole on every o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -59,9 +59,13 @@ class Body:
         Acceleration in LPS mm/s²; the default is that of a patient lying on the back. Zeros switch it off.
     reference_points : ndarray, shape (n, 3), optional
         Stress-free vertex positions; default the scanned ones.
-    fibres : ndarray, shape (m, d, 3), optional
+    fibres : ndarray, shape (m, d, 3), or callable, optional
         Unit directions of up to d fibre families of each tetrahedron, in the stress-free shape, for laws that
-        have them.
+        have them; or a function from points (k, 3) of that shape to directions (k, d, 3), where they turn
+        within a tetrahedron.
+    stabilisation : float
+        Share of the change of volume that "P1-averaged" leaves unaveraged, see `solver.averaging`; the live tier
+        keeps to the default.
     patches : mapping of str to ndarray, shape (k, 3), optional
         Exterior triangles, by vertices, on which loads may act (`solver.loads`).
     comm : mpi4py.MPI.Comm, optional
@@ -96,12 +100,14 @@ class Body:
         gravity_mm_s2: ArrayLike = (0.0, 9810.0, 0.0),
         reference_points: Array | None = None,
         patches: Mapping[str, Index] | None = None,
-        fibres: Array | None = None,
+        fibres: Array | Callable[[Array], Array] | None = None,
+        stabilisation: float = STABILISATION,
         comm: Any = None,
     ) -> None:
         self.organ = organ
         self.processes = Processes(MPI.COMM_SELF if comm is None else comm)
         self.fibres = fibres
+        self.stabilisation = stabilisation
         self.patches = dict(patches or {})
         self.gravity_mm_s2 = _vector(gravity_mm_s2)
         self.tissues = _complete(organ, tissues)
@@ -129,6 +135,7 @@ class Body:
             reference_points,
             self.patches,
             self.fibres,
+            self.stabilisation,
             self.processes.comm,
         )
 
@@ -223,10 +230,12 @@ class Body:
             self._groups.append((first, names, coefficients))
 
     @cached_property
-    def fibre_fields(self) -> tuple[fem.Function, ...]:
-        """Cell-wise fibre directions, one function a family."""
+    def fibre_fields(self) -> tuple[Any, ...]:
+        """Fibre directions, one function a family: cell-wise, or quadratic in each cell where they turn."""
         if self.fibres is None:
             return ()
+        if callable(self.fibres):
+            return self._turning_fibres(self.fibres)
         count = len(self.organ.tets)
         if self.fibres.ndim != 3 or self.fibres.shape[::2] != (count, 3):
             raise SolverError(
@@ -240,7 +249,23 @@ class Body:
             fields.append(field)
         return tuple(fields)
 
-    def _fibres_of(self, tissue: Tissue) -> tuple[fem.Function, ...]:
+    def _turning_fibres(self, directions: Callable[[Array], Array]) -> tuple[Any, ...]:
+        space = fem.functionspace(self.mesh, ("DG", 2, (3,)))
+        points = space.tabulate_dof_coordinates()[space.dofmap.list]
+        # A hair inside of the cell: at an apex the directions of all cells around differ.
+        points += 1e-6 * (points.mean(axis=1, keepdims=True) - points)
+        order = np.argsort(space.dofmap.list.ravel())
+        values = np.asarray(directions(points.reshape(-1, 3)[order]), dtype=np.float64)
+        if values.ndim != 3 or values.shape[2] != 3:
+            raise SolverError(f"The fibre function gives shape {values.shape}; give (points, families, 3).")
+        fields = []
+        for family in range(values.shape[1]):
+            field = fem.Function(space)
+            field.x.array[:] = values[:, family].ravel()
+            fields.append(field / ufl.sqrt(ufl.inner(field, field)))
+        return tuple(fields)
+
+    def _fibres_of(self, tissue: Tissue) -> tuple[Any, ...]:
         if len(self.fibre_fields) < tissue.law.fibres:
             raise SolverError(
                 f"{type(tissue.law).__name__} of '{tissue.name}' needs {tissue.law.fibres} fibre directions a "
@@ -439,7 +464,7 @@ class Body:
                 if volumetric == "mixed":
                     density += tissue.compressibility.mixed(J, pressure, self.bulk)
                 else:
-                    share = STABILISATION if volumetric == "averaged" else 1.0
+                    share = self.stabilisation if volumetric == "averaged" else 1.0
                     density += share * tissue.compressibility.energy(J, self.bulk)
             elif volumetric != "exact":
                 raise SolverError(
@@ -481,7 +506,7 @@ class Body:
             raise SolverError(
                 "Nodal averaging runs on one process; under mpiexec use the element 'P1-P1', 'P2' or 'P2-P1'."
             )
-        return NodalAveraging(self.cell_dofs, self.rest_volumes, self.bulk.x.array)
+        return NodalAveraging(self.cell_dofs, self.rest_volumes, self.bulk.x.array, self.stabilisation)
 
     @cached_property
     def mass_kg(self) -> float:

@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import block_array, csr_matrix, diags_array
 
-from solver.averaging import STABILISATION
 from solver.backend import (
     PETSc,
     assemble_matrix,
@@ -267,8 +266,9 @@ class AveragedElement(Element):
         """Tangent augmented by the vertex pressures."""
         stiffness = super().tangent(x)
         averaging = self.body.averaging
-        coupling = (1 - STABILISATION) / 4 * (averaging.gather @ self._volume_gradient(x))
-        compliance = diags_array((1 - STABILISATION) * averaging.volumes / averaging.bulk)
+        averaged = 1 - averaging.stabilisation
+        coupling = averaged / 4 * (averaging.gather @ self._volume_gradient(x))
+        compliance = diags_array(averaged * averaging.volumes / averaging.bulk)
         return block_array([[stiffness, coupling.T], [coupling, -compliance]], format="csr")
 
     def operator(self, x: Array) -> PETSc.Mat:
@@ -299,7 +299,7 @@ class AveragedElement(Element):
     def pressure(self, x: Array) -> Array | None:
         """Volumetric stress at the organ's vertices, kPa; between tissues the mean of theirs by volume."""
         averaging = self.body.averaging
-        p = averaging.vertex_pressure(self.body.jacobians(x)) / (1 - STABILISATION)
+        p = averaging.vertex_pressure(self.body.jacobians(x)) / (1 - averaging.stabilisation)
         n = len(self.body.organ.points)
         weight = np.bincount(averaging.vertex, averaging.volumes, n)
         return self.body.to_organ(np.bincount(averaging.vertex, averaging.volumes * p, n) / weight)

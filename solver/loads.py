@@ -16,6 +16,7 @@ import numpy as np
 from solver.backend import fem, ufl
 from solver.body import Body
 from solver.errors import SolverError
+from solver.materials import ActiveStress
 
 
 @dataclass(frozen=True)
@@ -89,4 +90,4 @@ class BodyForce:
         return share * ufl.inner(force, v) * body.dx(metadata={"quadrature_degree": 4})
 
 
-Load = Traction | Pressure | BodyForce
+Load = Traction | Pressure | BodyForce | ActiveStress

@@ -194,7 +194,10 @@ def replay(
     console.print(f"Report, pictures and movie: [bold]{escape(str(out))}[/bold] (open report.html)")
 
 
-@app.command(epilog="Examples:\n\n  organtwin verify\n\n  organtwin verify --full --json rows.json")
+@app.command(
+    epilog="Examples:\n\n  organtwin verify\n\n  organtwin verify cook land --full\n\n"
+    "  organtwin verify --full --json rows.json --docs docs/verification.md"
+)
 @refusals
 def verify(
     names: Annotated[
@@ -203,22 +206,32 @@ def verify(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Also the problems that take longer.")] = False,
     json_file: JsonFile = None,
+    docs: Annotated[
+        Path | None,
+        typer.Option(help="Write the problems that ran into this Markdown page; needs --full."),
+    ] = None,
 ) -> None:
     """Solve problems with known answers and show the errors; exit 1 if one is out of tolerance."""
-    from dataclasses import asdict
+    from solver.errors import SolverError
+    from solver.verification import verify_each
+    from solver.verification.page import write_page
 
-    from solver.verification import verify as run
-
+    if docs is not None and not full:
+        raise SolverError("--docs records every row of a problem; add --full.")
     with TerminalProgress(console) as progress:
-        rows = [asdict(row) for row in run(names or None, full=full, progress=progress)]
+        found = verify_each(names or None, full=full, progress=progress)
+    rows = [row.record() for part in found.values() for row in part]
     _write_json(json_file, rows)
+    if docs is not None:
+        write_page(docs, found)
     table = Table(
-        "problem", "quantity", "value", "reference", "tolerance", "", "source", title="Verification"
+        "problem", "quantity", "value", "reference", "error", "tolerance", "", "source", title="Verification"
     )
     for row in rows:
         mark = "[green]pass[/green]" if row["passed"] else "[red]FAIL[/red]"
         value = "unsolved" if row["value"] is None else f"{row['value']:.8g}"
-        numbers = (value, f"{row['reference']:.8g}", f"{row['tolerance']:.1g}")
+        error = "" if row["error"] is None else f"{row['error']:.1e}"
+        numbers = (value, f"{row['reference']:.8g}", error, f"{row['tolerance']:.1g}")
         table.add_row(escape(row["problem"]), escape(row["quantity"]), *numbers, mark, escape(row["source"]))
     console.print(table)
     failed = sum(not row["passed"] for row in rows)
