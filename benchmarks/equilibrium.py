@@ -34,7 +34,9 @@ def run(progress: Progress) -> list[Row]:
         for number, name in enumerate(there):
             progress(f"Block shear by {name}", (done + number / len(there)) / len(CELLS))
             if name in slow:
-                quantity = f"{what}, {name} is left out: more than {SLOW:g} times our time on the smaller block"
+                quantity = (
+                    f"{what}, {name} is left out: more than {SLOW:g} times our time on the smaller block"
+                )
                 rows.append(Row("equilibrium", quantity, 0.0, "1", name))
                 continue
             found = measured(name, cells, PATIENCE_S)

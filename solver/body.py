@@ -35,6 +35,7 @@ from solver.backend import MPI, basix, fem, mesh, ufl
 from solver.errors import SolverError
 from solver.materials import Law, Membrane
 from solver.processes import Processes
+from solver.rigid_modes import free_modes, rigid_modes
 from solver.tissues import Tissue, tissue_of
 
 Array = NDArray[np.float64]
@@ -117,6 +118,7 @@ class Body:
             raise SolverError(
                 f"The stress-free shape has {len(points)} vertices and the organ {len(organ.points)}."
             )
+        _check_upright(points, organ)
         self.reference_points = points
         self.scanned_displacement = organ.points - points
         self._build_mesh()
@@ -160,6 +162,8 @@ class Body:
         self.space = fem.functionspace(self.mesh, ("Lagrange", 1, (3,)))
         self.cell_space = fem.functionspace(self.mesh, ("DG", 0))
         self.tet_of_cell = np.asarray(self.mesh.topology.original_cell_index, dtype=np.int64)
+        self.cell_of_tet = np.full(len(self.organ.tets), -1, dtype=np.int64)
+        self.cell_of_tet[self.tet_of_cell] = np.arange(len(self.tet_of_cell))
         self.vertex_of_node = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
         node_of_dof = np.empty(len(self.vertex_of_node), dtype=np.int64)
         node_of_dof[self.space.dofmap.list.ravel()] = self.mesh.geometry.dofmaps[0].ravel()
@@ -368,7 +372,9 @@ class Body:
         graph = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n))
         return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
-    def check_supported(self, held: ArrayLike = (), components: ArrayLike | None = None) -> None:
+    def check_supported(
+        self, held: ArrayLike = (), components: ArrayLike | None = None, loads: Sequence[Any] = ()
+    ) -> None:
         """Refuse a body of which a piece could move rigidly without resistance.
 
         Parameters
@@ -377,26 +383,28 @@ class Body:
             Vertices whose displacement is prescribed, OrganMesh order, shape (k,).
         components : array-like of bool, shape (k, 3), optional
             Which of their components are; default all.
+        loads : sequence of Load
+            Those among them that hold the body (ligaments, contact) count as support.
 
         Raises
         ------
         SolverError
-            Names the piece, by the structures in it, and its free rigid-body mode.
+            Names the piece, by the structures in it, and its free rigid-body modes.
         """
         held = np.asarray(held, dtype=np.int64)
         holds = np.ones((len(held), 3)) if components is None else np.asarray(components, dtype=np.float64)
         for piece in range(int(self.components.max()) + 1):
-            free = self._free_mode(piece, held, holds)
+            free = self._free_modes(piece, held, holds, loads)
             if free:
                 region = self.organ.region[self.components[self.organ.tets[:, 0]] == piece]
                 names = ", ".join(self.organ.structures[int(v)] for v in np.unique(region))
                 raise SolverError(
-                    f"The piece made of {names} ({len(region)} tetrahedra) is not held against {free}; "
+                    f"The piece made of {names} ({len(region)} tetrahedra) is not held against {', '.join(free)}; "
                     "attach it, or hold some of its vertices."
                 )
 
-    def _free_mode(self, piece: int, held: Index, holds: Array) -> str:
-        """Name of a rigid-body mode of a piece that nothing resists, or an empty string."""
+    def _free_modes(self, piece: int, held: Index, holds: Array, loads: Sequence[Any]) -> list[str]:
+        """Names of the rigid-body modes of a piece that nothing resists."""
         points = self.reference_points
         mine = self.components == piece
         centre = points[mine].mean(axis=0)
@@ -411,20 +419,23 @@ class Body:
             twice = np.linalg.norm(cross, axis=1)
             normal = cross / twice[:, None]
             for corner in (x, y, z):
-                modes = _rigid_modes((corner - centre) / size)
+                modes = rigid_modes((corner - centre) / size)
                 along = np.einsum("fij,fi->fj", modes, normal)
                 both = np.einsum("f,fij,fik->jk", twice / 6 * a.tangential_kPa_mm, modes, modes)
                 only = np.einsum(
                     "f,fj,fk->jk", twice / 6 * (a.normal_kPa_mm - a.tangential_kPa_mm), along, along
                 )
                 stiffness += both + only
+        for load in loads:
+            if hasattr(load, "support"):
+                vertices, springs = load.support(self)
+                own = mine[vertices]
+                modes = rigid_modes((points[vertices[own]] - centre) / size)
+                stiffness += np.einsum("fia,fij,fjb->ab", modes, springs[own], modes)
         inside = mine[held]
-        modes = holds[inside][:, :, None] * _rigid_modes((points[held[inside]] - centre) / size)
+        modes = holds[inside][:, :, None] * rigid_modes((points[held[inside]] - centre) / size)
         stiffness += max(1.0, float(np.trace(stiffness))) * np.einsum("fij,fik->jk", modes, modes)
-        values, vectors = np.linalg.eigh(stiffness)
-        if values[0] > 1e-9 * max(values[-1], 1e-300):
-            return ""
-        return _mode_name(vectors[:, 0])
+        return free_modes(stiffness, centre, size)
 
     # ------------------------------------------------------------------ energy
 
@@ -477,6 +488,24 @@ class Body:
             stiffness = fem.Constant(self.mesh, capsule.stiffness_kPa_mm)
             total += capsule.energy(F, normal, stiffness) * ds(CAPSULE_ID + index)
         return total
+
+    def law_energies(self, F: Any) -> list[tuple[Any, NDArray[np.int32]]]:
+        """Energy density of the laws alone, kPa, without their compressibility, and the cells of each.
+
+        Parameters
+        ----------
+        F : UFL tensor
+            Deformation gradient.
+
+        Returns
+        -------
+        list of (UFL expression, ndarray of int32)
+            In the order of the subdomains of `dx`.
+        """
+        return [
+            (tissue.law.energy(F, coefficients, self._fibres_of(tissue)), self._cells_of(names))
+            for tissue, names, coefficients in self._groups
+        ]
 
     def support_energy(self, u: Any) -> ufl.Form | int:
         """Energy stored in the attachments; zero where there is none."""
@@ -535,6 +564,19 @@ def tet_volumes(points: Array, tets: Index) -> Array:
     return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6.0)
 
 
+def _check_upright(points: Array, organ: OrganMesh) -> None:
+    """Refuse a stress-free shape that is not finite or turns tetrahedra inside out."""
+    if not np.isfinite(points).all():
+        raise SolverError("The stress-free shape has vertices that are not finite; give millimetres.")
+    inverted = np.flatnonzero(tet_volumes(points, organ.tets) <= 0)
+    if len(inverted):
+        at = organ.points[organ.tets[inverted[0]]].mean(axis=0)
+        raise SolverError(
+            f"The stress-free shape turns {len(inverted)} of {len(organ.tets)} tetrahedra inside out, one at "
+            f"x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm; give a shape that folds nothing."
+        )
+
+
 def _vector(values: ArrayLike) -> Array:
     vector = np.asarray(values, dtype=np.float64)
     if vector.shape != (3,) or not np.isfinite(vector).all():
@@ -557,22 +599,3 @@ def _keys(facets: Index, count: int) -> Index:
     """One number for each triangle, whatever the order of its vertices."""
     a, b, c = np.sort(np.asarray(facets, dtype=np.int64), axis=1).T
     return (a * count + b) * count + c
-
-
-def _rigid_modes(offset: Array) -> Array:
-    """Displacement of points by three translations and three rotations, shape (k, 3, 6)."""
-    modes = np.zeros((len(offset), 3, 6))
-    modes[:, [0, 1, 2], [0, 1, 2]] = 1
-    x, y, z = offset.T
-    modes[:, 1, 3], modes[:, 2, 3] = -z, y
-    modes[:, 0, 4], modes[:, 2, 4] = z, -x
-    modes[:, 0, 5], modes[:, 1, 5] = -y, x
-    return modes
-
-
-def _mode_name(mode: Array) -> str:
-    axes = ("left-right", "front-back", "head-foot")
-    largest = int(np.abs(mode).argmax())
-    return f"{'translation' if largest < 3 else 'rotation'} about the {axes[largest % 3]} axis".replace(
-        "translation about", "translation along"
-    )

@@ -42,6 +42,7 @@ from solver.backend import (
 from solver.body import Body, Volumetric
 from solver.errors import SolverError
 from solver.loads import Load
+from solver.locking import check_no_locking
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -82,15 +83,20 @@ class Element:
         From values at organ vertices to values at nodes.
     share : dolfinx.fem.Constant
         Part of the surface loads that acts.
+    bound : list
+        What adds to the assembled forces beside the forms (`solver.contact`).
     """
 
     def __init__(self, body: Body, name: ElementName, loads: Sequence[Load] = ()) -> None:
-        self.body, self.name = body, name
+        self.body, self.name, self.loads = body, name, tuple(loads)
         self.mixed = name in MIXED
         self.share = fem.Constant(body.mesh, 1.0)
         self.symmetric = all(load.conservative for load in loads)
         self._build_space()
         self._build_forms(loads)
+        self.bound = [load.bind(self) for load in loads if hasattr(load, "bind")]
+        if self.bound and body.processes.count > 1:
+            raise SolverError("Contact runs on one process; leave out mpiexec, or the contact.")
 
     def _build_space(self) -> None:
         cell = self.body.mesh.basix_cell()
@@ -134,7 +140,8 @@ class Element:
         residual = ufl.derivative(energy + self._extra_energy(u), self.state, test)
         v = ufl.split(test)[0] if self.mixed else test
         for load in loads:
-            residual -= load.virtual_work(body, u, v, self.share)
+            work = load.virtual_work(body, u, v, self.share)
+            residual = residual - work if work else residual
         self._energy = compile_form(stored)
         self._residual = compile_form(residual)
         self._tangent = compile_form(ufl.derivative(residual, self.state, trial))
@@ -175,7 +182,10 @@ class Element:
         self.put(x)
         vector = fem.assemble_vector(self._residual)
         vector.scatter_reverse(la.InsertMode.add)
-        return np.array(vector.array[: self.unknowns])
+        force = np.array(vector.array[: self.unknowns])
+        for bound in self.bound:
+            force += bound.force(x)
+        return force
 
     def tangent(self, x: Array) -> csr_matrix:
         """Derivative of the residual, on one process, shape (unknowns, unknowns), or larger where it is augmented."""
@@ -184,10 +194,15 @@ class Element:
             self._assembled = fem.create_matrix(self._tangent, block_mode=la.BlockMode.expanded)
         self._assembled.data[:] = 0.0
         fem.assemble_matrix(self._assembled, self._tangent)
-        return self._assembled.to_scipy()
+        tangent = self._assembled.to_scipy()
+        for bound in self.bound:
+            tangent = csr_matrix(tangent + bound.stiffness(x))
+        return tangent
 
     def operator(self, x: Array) -> PETSc.Mat:
         """The same, on all processes, as a PETSc matrix that the next call fills anew."""
+        if self.bound:
+            return self._from_rows(self.tangent(x))
         self.put(x)
         if self._operator is None:
             # Blocks of a node's three components halve the time of assembly and third that of a product.
@@ -196,6 +211,16 @@ class Element:
         self._operator.zeroEntries()
         assemble_matrix(self._operator, self._tangent)
         self._operator.assemble()
+        return self._operator
+
+    def _from_rows(self, matrix: csr_matrix) -> PETSc.Mat:
+        """A sparse matrix of this process alone, handed to PETSc in place of the one before."""
+        matrix.sort_indices()
+        csr = (matrix.indptr.astype(PETSc.IntType), matrix.indices.astype(PETSc.IntType), matrix.data)
+        if self._operator is not None:
+            self._operator.destroy()
+        self._operator = PETSc.Mat().createAIJ(size=matrix.shape, csr=csr, comm=PETSc.COMM_SELF)
+        self._operator.setOption(PETSc.Mat.Option.KEEP_NONZERO_PATTERN, True)
         return self._operator
 
     def jacobians(self, x: Array, nodes: bool = False) -> Array:
@@ -273,13 +298,7 @@ class AveragedElement(Element):
 
     def operator(self, x: Array) -> PETSc.Mat:
         """The same as a PETSc matrix."""
-        matrix = self.tangent(x)
-        csr = (matrix.indptr.astype(PETSc.IntType), matrix.indices.astype(PETSc.IntType), matrix.data)
-        if self._operator is not None:
-            self._operator.destroy()
-        self._operator = PETSc.Mat().createAIJ(size=matrix.shape, csr=csr, comm=PETSc.COMM_SELF)
-        self._operator.setOption(PETSc.Mat.Option.KEEP_NONZERO_PATTERN, True)
-        return self._operator
+        return self._from_rows(self.tangent(x))
 
     def _volume_gradient(self, x: Array) -> csr_matrix:
         """Derivative of each deformed cell volume by the displacements, mm², shape (m, 3 n)."""
@@ -315,6 +334,8 @@ def make_element(body: Body, name: ElementName, loads: Sequence[Load] = ()) -> E
     """
     if name not in get_args(ElementName):
         raise SolverError(f"The element '{name}' is unknown; use one of {', '.join(get_args(ElementName))}.")
+    for tissue in body.tissues.values():
+        check_no_locking(tissue, name)
     return AveragedElement(body, name, loads) if name == "P1-averaged" else Element(body, name, loads)
 
 

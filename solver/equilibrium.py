@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from anatomy.progress import Progress, silent
 from solver.backend import PETSc
 from solver.body import Body
+from solver.contact import Contacts
 from solver.elements import Element, ElementName, make_element
 from solver.errors import SolverError
 from solver.linear import LinearName, LinearSolver, solver_for
@@ -34,6 +35,7 @@ MINIMUM_JACOBIAN = 0.3
 RELATIVE_RESIDUAL = 1e-9
 NEWTON_ITERATIONS = 20
 FOLDED = 0.05
+AUGMENTATIONS = 30
 SMALLEST_STEP = 1.0 / 512
 LEAP = 1.0 / 32
 RELAXATIONS = 120
@@ -172,7 +174,7 @@ class Equilibrium:
         """
         began = time.perf_counter()
         vertices, target = self._checked(prescribed)
-        self.body.check_supported(vertices, np.isfinite(target))
+        self.body.check_supported(vertices, np.isfinite(target), self.element.loads)
         path = None
         try:
             path = _Path(self, vertices, target, gravity, start)
@@ -238,6 +240,7 @@ class _Path:
         self.vertices, self.target = vertices, target
         known = bool(np.any(self.body.scanned_displacement))
         self.x0 = self._begin(start)
+        self.contacts = Contacts(self.element, self.x0)
         self._grow_loads = start is None and not known
         self.gravity = self.body.gravity_mm_s2 if gravity else np.zeros(3)
         self._fix(vertices, target)
@@ -272,10 +275,11 @@ class _Path:
         part = share if self._grow_loads else 1.0
         self.body.gravity.value[:] = self.gravity * part
         self.element.share.value[()] = part
+        self.contacts.follow(share)
 
     def _grows(self) -> bool:
         """Whether a smaller share of the load is another problem at all."""
-        return self._grow_loads or self._any(self.held_at(0.0) - self.final)
+        return self._grow_loads or self.contacts.moving or self._any(self.held_at(0.0) - self.final)
 
     def held_at(self, share: float) -> Array:
         """Values of the prescribed unknowns at this share of the load."""
@@ -292,8 +296,9 @@ class _Path:
             # A remainder of rounding is no step of its own.
             upto = 1.0 if 1.0 - share - step < 1e-9 else share + step
             try:
-                y, spent = self._step(x, last, share, upto)
+                y, spent = self._settled(*self._step(x, last, share, upto))
             except _Failed as failure:
+                self.contacts.back()
                 step *= min(0.5, max(0.05, failure.reach))
                 if step >= SMALLEST_STEP and self._grows():
                     continue
@@ -310,11 +315,12 @@ class _Path:
     def _leap(self, x: Array, share: float, upto: float, failure: _Failed) -> tuple[Array, int]:
         """Equilibrium past a point where the path of equilibria ends, or the refusal for want of one."""
         try:
-            y = self._relax(x, upto)
+            y = self._settled(self._relax(x, upto), NEWTON_ITERATIONS)[0]
         except _Failed:
+            self.contacts.undo()
             raise SolverError(
                 f"No equilibrium beyond {share:.1%} of the load: {failure}; "
-                "pull less far, spread the load over a larger patch, or refine the mesh there."
+                "load or pull less, spread the load over a larger patch, or refine the mesh there."
             ) from failure
         self.relaxed = True
         return y, NEWTON_ITERATIONS
@@ -332,6 +338,16 @@ class _Path:
         if self.lowest(self.element.jacobians(guess)) < MINIMUM_JACOBIAN:
             return self._newton(x.copy(), self.held_at(upto) - x[self.fixed])
         return self._newton(guess, np.zeros(len(self.fixed)))
+
+    def _settled(self, x: Array, spent: int) -> tuple[Array, int]:
+        """Equilibrium with the contact pressures that hold every shape out, and the iterations of all."""
+        for _ in range(AUGMENTATIONS):
+            if not self.contacts.augment(x):
+                self.contacts.commit(x)
+                return x, spent
+            x, more = self._newton(x.copy(), np.zeros(len(self.fixed)))
+            spent = max(spent, more)
+        raise _Failed(f"contact did not settle in {AUGMENTATIONS} augmentations")
 
     def _newton(self, x: Array, move: Array) -> tuple[Array, int]:
         """Newton's method from x; `move` is what the prescribed unknowns still lack."""
