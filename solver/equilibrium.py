@@ -40,6 +40,7 @@ SMALLEST_STEP = 1.0 / 512
 LEAP = 1.0 / 32
 RELAXATIONS = 120
 LOOSEST_FORCING = 1e-2
+NEGLIGIBLE_STRAIN = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -520,7 +521,11 @@ class _Path:
         self.body.gravity.value[:] = 0.0
         self.element.share.value[()] = 0.0
         unloaded = self.element.residual(self.x0)
-        return max(1e-300, self.size(loaded - unloaded) + self.size(loaded))
+        # Forces that would strain the body less than this are rounding; they are not to be balanced any further.
+        shear = max(tissue.law.initial_shear_kPa for tissue in self.body.tissues.values())
+        volume = self.processes.total(float(self.body.rest_volumes.sum()))
+        rounding = NEGLIGIBLE_STRAIN * shear * volume ** (2 / 3)
+        return max(rounding, self.size(loaded - unloaded) + self.size(loaded))
 
     def _guard(self, x: Array) -> None:
         if not self.processes.every(bool(np.isfinite(x).all())):
