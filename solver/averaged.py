@@ -136,10 +136,10 @@ class Averaged:
 
     def _tissue_points(self) -> list[_Points]:
         tissues = self.body.tissues
-        laws = sorted({type(t.law) for t in tissues.values()}, key=lambda law: law.__name__)
+        laws = {(type(t.law), t.law.structure) for t in tissues.values()}
         found = []
-        for law in laws:
-            mine = {name: t for name, t in tissues.items() if type(t.law) is law}
+        for law, structure in sorted(laws, key=lambda kind: (kind[0].__name__, kind[1])):
+            mine = {n: t for n, t in tissues.items() if (type(t.law), t.law.structure) == (law, structure)}
             names = tuple(next(iter(mine.values())).law.parameters)
             values = [n for n, s in self.body.organ.structures.items() if s in mine]
             cells = np.flatnonzero(np.isin(self.body.organ.region, values))
@@ -147,7 +147,7 @@ class Averaged:
                 self._structure_table({s: t.law.parameters[p] for s, t in mine.items()}) for p in names
             ]
             parameters = np.stack([*columns, self._bulk], axis=1)[cells]
-            kernel = law_kernel(law, names, STABILISATION)
+            kernel = law_kernel(law, names, STABILISATION, structure)
             found.append(_Points(kernel, cells, self.volumes[cells], np.ascontiguousarray(parameters), True))
         return found
 

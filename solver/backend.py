@@ -9,12 +9,14 @@ processor (`-march=native`) must not run on another that shares the home folder.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import os
 import platform
 import shutil
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,23 @@ def cache_folder() -> Path:
     """Folder that keeps compiled forms of these versions for this processor."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     key = "|".join([dolfinx.__version__, *COMPILER_FLAGS, platform.machine(), _processor()])
-    return base / "organtwin" / "forms" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = base / "organtwin" / "forms" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    forget_interrupted(folder)
+    return folder
+
+
+def forget_interrupted(folder: Path) -> None:
+    """Remove what compilations left behind that were stopped in the middle.
+
+    A source file without its mark of completion tells other processes to wait; one that is older than the longest
+    wait belongs to nobody any more.
+    """
+    oldest = time.time() - COMPILE_TIMEOUT_S
+    for source in folder.glob("libffcx_*.c"):
+        # Another process may finish it, or remove it, at the same moment.
+        with contextlib.suppress(OSError):
+            if not source.with_name(source.name + ".cached").exists() and source.stat().st_mtime < oldest:
+                source.unlink()
 
 
 @cache
@@ -91,6 +109,11 @@ def compile_form(form: Any) -> Any:
     """
     try:
         return fem.form(form, jit_options=jit_options())
+    except TimeoutError as error:
+        raise SolverError(
+            "Another process has been compiling the same form for too long, or was stopped while it did; try again "
+            f"in {COMPILE_TIMEOUT_S // 60} minutes."
+        ) from error
     except OSError as error:
         raise SolverError(
             f"Compiled forms cannot be kept in {cache_folder()} ({error.strerror}); free space there or set "

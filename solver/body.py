@@ -162,6 +162,8 @@ class Body:
         self.space = fem.functionspace(self.mesh, ("Lagrange", 1, (3,)))
         self.cell_space = fem.functionspace(self.mesh, ("DG", 0))
         self.tet_of_cell = np.asarray(self.mesh.topology.original_cell_index, dtype=np.int64)
+        self.cell_of_tet = np.full(len(self.organ.tets), -1, dtype=np.int64)
+        self.cell_of_tet[self.tet_of_cell] = np.arange(len(self.tet_of_cell))
         self.vertex_of_node = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
         node_of_dof = np.empty(len(self.vertex_of_node), dtype=np.int64)
         node_of_dof[self.space.dofmap.list.ravel()] = self.mesh.geometry.dofmaps[0].ravel()

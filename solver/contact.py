@@ -1,14 +1,14 @@
 """Contact of a patch of the organ with a rigid shape, by augmented Lagrangians.
 
-The shape may not be entered: with the gap g, the signed distance of the deformed surface to it (`solver.rigid`), and the
-pressure p per reference area, g ≥ 0, p ≥ 0 and p g = 0. The pressure is that of a multiplier λ and a penalty ε,
+The shape may not be entered: with the gap g, the signed distance of the deformed surface to it (`solver.rigid`), and
+the pressure p per reference area, g ≥ 0, p ≥ 0 and p g = 0. The pressure is that of a multiplier λ and a penalty ε,
 
     p = ⟨λ − ε g⟩,
 
-and once Newton's method has found equilibrium for a λ, λ is replaced by p (Uzawa) until nothing enters the shape by more
-than a tolerance: a moderate ε is then exact (Simo & Laursen 1992, Comput Struct 42:97; Wriggers 2006, Computational
-Contact Mechanics, ch. 5 and 6). Gap, pressure and multiplier live at the quadrature points of the surface triangles (as in
-FEBio, Maas 2012, J Biomech Eng 134:011005), so that a tool smaller than a facet is felt where it is.
+and once Newton's method has found equilibrium for a λ, λ is replaced by p (Uzawa) until nothing enters the shape by
+more than a tolerance: a moderate ε is then exact (Simo & Laursen 1992, Comput Struct 42:97; Wriggers 2006,
+Computational Contact Mechanics, ch. 5 and 6). Gap, pressure and multiplier live at the quadrature points of the surface
+triangles, so that a tool smaller than a facet is felt where it is.
 
 With friction the traction t along the surface follows Coulomb's law, |t| ≤ μ p, by return mapping: the trial λ_t − ε Δs
 of the slip Δs since the last converged step is cut back to μ p along itself (Simo & Laursen 1992, § 4). Its tangent is
@@ -79,7 +79,9 @@ class Contact:
             raise SolverError(f"The friction of '{name}' is {friction:g}; it must be zero or positive.")
         for what, value in (("penalty", penalty_kPa_mm), ("tolerance", tolerance_mm)):
             if value is not None and not (np.isfinite(value) and value > 0):
-                raise SolverError(f"The {what} of the contact with '{name}' is {value:g}; it must be positive.")
+                raise SolverError(
+                    f"The {what} of the contact with '{name}' is {value:g}; it must be positive."
+                )
         self.name, self.patch, self.shape, self.friction, self.path = name, patch, shape, friction, path
         self.penalty_kPa_mm, self.tolerance_mm = penalty_kPa_mm, tolerance_mm
         self.conservative = friction == 0
@@ -189,8 +191,8 @@ class BoundContact:
             law.slope[touched],
             optimize=True,
         )
-        unknowns = self._unknowns[touched].reshape(len(touched), -1)
-        size = unknowns.shape[1]
+        size = 3 * self._unknowns.shape[1]
+        unknowns = self._unknowns[touched].reshape(len(touched), size)
         rows, columns = np.repeat(unknowns, size, axis=1), np.tile(unknowns, (1, size))
         matrix = coo_array((blocks.ravel(), (rows.ravel(), columns.ravel())), shape=(len(x), len(x)))
         return csr_matrix(matrix)
@@ -306,7 +308,8 @@ class Contacts:
 
     def augment(self, x: Array) -> bool:
         """Replace the multipliers by the tractions of converged unknowns; True while one has still to settle."""
-        return any([bound.augment(x) for bound in self.bound])
+        settling = [bound.augment(x) for bound in self.bound]
+        return any(settling)
 
     def commit(self, x: Array) -> None:
         """Keep a step."""

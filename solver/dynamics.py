@@ -54,6 +54,7 @@ Index = NDArray[np.int64]
 Prescribed = tuple[ArrayLike, ArrayLike]
 
 RELATIVE_RESIDUAL = 1e-9
+RESTING = 1e-10
 NEWTON_ITERATIONS = 20
 SMALLEST_PART = 1 / 64
 
@@ -398,6 +399,8 @@ class _Step:
         self.motion, self.scheme, self.element, self.fixed = motion, scheme, motion.element, fixed
         self.u, self.v, self.a = motion._u, motion._v, motion._a
         self.free = np.setdiff1d(np.arange(self.element.unknowns), fixed)
+        # What came to rest has no force left to measure a residual by.
+        self.nothing_mm = RESTING * float(np.ptp(motion.body.organ.points, axis=0).max())
         self.held = (1 - scheme.af) * ends + scheme.af * self.u[fixed]
         self.held_velocity = (1 - scheme.af) * held_v + scheme.af * self.v[fixed]
         self.held_acceleration = (1 - scheme.am) * held_a + scheme.am * self.a[fixed]
@@ -408,10 +411,12 @@ class _Step:
         force = self._total(x)
         scale = self._scale(x, force)
         for iteration in range(1, NEWTON_ITERATIONS + 1):
+            before = x
             x, force = self._iterate(x, force, move)
             move = np.zeros_like(move)
             scale = max(scale, self._scale(x, force))
-            if np.linalg.norm(force[self.free]) <= RELATIVE_RESIDUAL * scale:
+            moved = np.abs((x - before)[self.element.displacements]).max()
+            if np.linalg.norm(force[self.free]) <= RELATIVE_RESIDUAL * scale or moved <= self.nothing_mm:
                 return x, force, iteration
         raise StepFailed(
             f"Newton's method did not converge in {NEWTON_ITERATIONS} iterations "
@@ -495,7 +500,7 @@ class _Viscosity:
         self.element, self.none = element, viscosity_kPa_s == 0
         if self.none:
             return
-        mixed = element.name == "P2-P1"
+        mixed = element.mixed
         self._velocity = fem.Function(element.space)
         self._slope = fem.Constant(element.body.mesh, 0.0)
         test, trial = ufl.TestFunction(element.space), ufl.TrialFunction(element.space)
@@ -536,7 +541,7 @@ class _Viscosity:
 def _mass_matrix(element: Element) -> csr_matrix:
     """Consistent mass of an element, kg, shape (unknowns, unknowns); pressures have none."""
     test, trial = ufl.TestFunction(element.space), ufl.TrialFunction(element.space)
-    if element.name == "P2-P1":
+    if element.mixed:
         test, trial = ufl.split(test)[0], ufl.split(trial)[0]
     degree = 4 if element.name.startswith("P2") else 2
     density = element.body.density * ufl.inner(trial, test)

@@ -94,9 +94,9 @@ class Element:
         self.symmetric = all(load.conservative for load in loads)
         self._build_space()
         self._build_forms(loads)
-        if self.body.processes.count > 1 and any(hasattr(load, "bind") for load in loads):
-            raise SolverError("Contact runs on one process; solve it without mpiexec, or leave the contact out.")
         self.bound = [load.bind(self) for load in loads if hasattr(load, "bind")]
+        if self.bound and body.processes.count > 1:
+            raise SolverError("Contact runs on one process; leave out mpiexec, or the contact.")
 
     def _build_space(self) -> None:
         cell = self.body.mesh.basix_cell()
@@ -202,7 +202,7 @@ class Element:
     def operator(self, x: Array) -> PETSc.Mat:
         """The same, on all processes, as a PETSc matrix that the next call fills anew."""
         if self.bound:
-            return self._copied(self.tangent(x))
+            return self._from_rows(self.tangent(x))
         self.put(x)
         if self._operator is None:
             # Blocks of a node's three components halve the time of assembly and third that of a product.
@@ -213,8 +213,9 @@ class Element:
         self._operator.assemble()
         return self._operator
 
-    def _copied(self, matrix: csr_matrix) -> PETSc.Mat:
-        """A matrix of one process whose pattern changes from call to call, in place of the last one."""
+    def _from_rows(self, matrix: csr_matrix) -> PETSc.Mat:
+        """A sparse matrix of this process alone, handed to PETSc in place of the one before."""
+        matrix.sort_indices()
         csr = (matrix.indptr.astype(PETSc.IntType), matrix.indices.astype(PETSc.IntType), matrix.data)
         if self._operator is not None:
             self._operator.destroy()
@@ -297,7 +298,7 @@ class AveragedElement(Element):
 
     def operator(self, x: Array) -> PETSc.Mat:
         """The same as a PETSc matrix."""
-        return self._copied(self.tangent(x))
+        return self._from_rows(self.tangent(x))
 
     def _volume_gradient(self, x: Array) -> csr_matrix:
         """Derivative of each deformed cell volume by the displacements, mm², shape (m, 3 n)."""

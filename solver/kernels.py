@@ -105,7 +105,9 @@ def _compile(expressions: list[Any]) -> tuple[list[Any], Any]:
 
 
 @cache
-def law_kernel(law: type[Law], names: tuple[str, ...], unaveraged: float) -> Kernel:
+def law_kernel(
+    law: type[Law], names: tuple[str, ...], unaveraged: float, structure: tuple[float, ...] = ()
+) -> Kernel:
     """Kernel of a law with the unaveraged share of its volumetric energy.
 
     Parameters
@@ -115,12 +117,16 @@ def law_kernel(law: type[Law], names: tuple[str, ...], unaveraged: float) -> Ker
         Parameters of the law, in the order the kernel takes them; the bulk modulus comes after them.
     unaveraged : float
         Share β of K/2 (J − 1)² that stays with the cell, see `solver.averaging`.
+    structure : tuple of float
+        Constants that are compiled into the energy, see `Law.structure`.
     """
 
     def energy(F: Any, q: Any) -> Any:
-        instance = object.__new__(law)
         values = {name: q[i] for i, name in enumerate(names)}
-        return law.energy(instance, F, values) + unaveraged * q[len(names)] / 2 * (ufl.det(F) - 1) ** 2
+        return (
+            law.of_structure(structure).energy(F, values)
+            + unaveraged * q[len(names)] / 2 * (ufl.det(F) - 1) ** 2
+        )
 
     return Kernel(energy, len(names) + 1)
 

@@ -15,7 +15,7 @@ Both solve to the tolerance they are asked for, and say so with an ArithmeticErr
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,14 @@ from scipy.sparse import csr_matrix
 
 from solver.backend import PETSc, assemble_matrix, compile_form, create_matrix, ufl
 from solver.elements import Element
+from solver.errors import SolverError
 
 Array = NDArray[np.float64]
 
-# More unknowns than these are solved iteratively: the factor of a quadratic mesh then takes gigabytes.
-LARGEST_DIRECT = 250_000
+# More unknowns than these are solved iteratively first, which then takes less time and far less memory; where that
+# fails, up to as many as the second number are factored all the same.
+LARGEST_DIRECT = 80_000
+LARGEST_FALLBACK = 500_000
 # A factor in single precision that needs more iterations than these on its own matrix has lost too much.
 SINGLE_PATIENCE = 30
 ITERATIONS = 400
@@ -40,8 +43,9 @@ MULTIGRID = {
     "pc_gamg_type": "agg",
     "pc_gamg_reuse_interpolation": True,
     "mg_levels_ksp_type": "chebyshev",
-    "mg_levels_pc_type": "sor",
-    "mg_levels_ksp_max_it": 2,
+    # Cheaper in all than Gauss-Seidel, and the same on any number of processes.
+    "mg_levels_pc_type": "jacobi",
+    "mg_levels_ksp_max_it": 3,
 }
 
 
@@ -281,10 +285,21 @@ class Iterative(LinearSolver):
         if not (known and self._attempt(tolerance, int(1.5 * self._digit * digits) + 5)):
             self._renew()
             if not (self._ready and self._attempt(tolerance, ITERATIONS, known)):
-                raise ArithmeticError(f"the linear system was not solved in {ITERATIONS} iterations")
+                return self._by_factor(load, tolerance)
             if not known:
                 self._digit = self.last / digits
         return np.array(self._solution.array[: len(load)])
+
+    def _by_factor(self, load: Array, tolerance: float) -> Array:
+        """The same by a factor, where it fits."""
+        if self.element.all_unknowns > LARGEST_FALLBACK:
+            raise ArithmeticError(f"the linear system was not solved in {ITERATIONS} iterations")
+        factor = Direct(self.element)
+        try:
+            factor.update(self._matrix)
+            return factor.solve(load, tolerance)
+        finally:
+            factor.destroy()
 
     def destroy(self) -> None:
         """See `LinearSolver.destroy`."""
@@ -293,11 +308,27 @@ class Iterative(LinearSolver):
             self._mass.destroy()
 
 
-def solver_for(element: Element) -> LinearSolver:
-    """The solver that suits the number of unknowns."""
-    if element.all_unknowns > LARGEST_DIRECT and element.name != "P1-averaged":
-        return Iterative(element)
-    return Direct(element)
+LinearName = Literal["by size", "direct", "iterative"]
+
+
+def solver_for(element: Element, name: LinearName = "by size") -> LinearSolver:
+    """Linear solver by its name, or the one that suits the number of unknowns.
+
+    Raises
+    ------
+    SolverError
+        If the name is unknown or the element has no iterative solver.
+    """
+    if name not in get_args(LinearName):
+        raise SolverError(f"The linear solver '{name}' is unknown; use {', '.join(get_args(LinearName))}.")
+    # Its pressures are eliminated unknowns that only the augmented tangent has: nothing to precondition by blocks.
+    if element.name == "P1-averaged":
+        if name == "iterative":
+            raise SolverError("The element 'P1-averaged' is solved directly; use 'P1-P1' for large meshes.")
+        return Direct(element)
+    if name == "direct" or (name == "by size" and element.all_unknowns <= LARGEST_DIRECT):
+        return Direct(element)
+    return Iterative(element)
 
 
 class Factor:

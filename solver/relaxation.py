@@ -72,9 +72,9 @@ class Relaxation:
     def _build_forms(self) -> None:
         element, body = self.element, self.element.body
         degree = DEGREE[element.name] or 1
-        u = ufl.split(element.state)[0] if element.name == "P2-P1" else element.state
+        u = ufl.split(element.state)[0] if element.mixed else element.state
         test, trial = ufl.TestFunction(element.space), ufl.TrialFunction(element.space)
-        v = ufl.split(test)[0] if element.name == "P2-P1" else test
+        v = ufl.split(test)[0] if element.mixed else test
         stress_element = basix.ufl.quadrature_element("tetrahedron", value_shape=(3, 3), degree=degree)
         self._history = fem.Function(fem.functionspace(body.mesh, stress_element))
         self._points = self._history.function_space.dofmap.list.ravel()

@@ -239,7 +239,9 @@ class DistanceGrid:
         t = inside - first
         weights = [_bspline(t[:, axis], order) for axis in range(3) for order in range(3)]
         index = first[:, :, None] + np.arange(4)
-        c = self._coefficients[index[:, 0, :, None, None], index[:, 1, None, :, None], index[:, 2, None, None, :]]
+        c = self._coefficients[
+            index[:, 0, :, None, None], index[:, 1, None, :, None], index[:, 2, None, None, :]
+        ]
 
         def part(i: int, j: int, k: int) -> Array:
             scale = self.spacing_mm[0] ** i * self.spacing_mm[1] ** j * self.spacing_mm[2] ** k

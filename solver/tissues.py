@@ -226,7 +226,7 @@ def read_table(text: str) -> TissueTable:
     thermal = {name: _record(ThermalConstants, name, entry) for name, entry in parts["thermal"].items()}
     toughness = {name: _record(Toughness, name, entry) for name, entry in parts["toughness"].items()}
     ligaments = {name: _record(Ligament, name, entry) for name, entry in parts["ligaments"].items()}
-    named = {"capsule": membranes, "thermal": thermal, "toughness": toughness}
+    named: dict[str, Mapping[str, Any]] = {"capsule": membranes, "thermal": thermal, "toughness": toughness}
     tissues = {name: _tissue(name, entry, named) for name, entry in entries.items()}
     return TissueTable(tissues, membranes, thermal, toughness, ligaments)
 
@@ -261,7 +261,7 @@ def _named(name: str, entry: Mapping[str, Any], kind: str, known: Mapping[str, A
     wanted = entry.get(kind)
     if wanted is not None and wanted not in known:
         raise SolverError(f"The tissue '{name}' names the {kind} '{wanted}', which is not in the table.")
-    return known.get(wanted)
+    return None if wanted is None else known[wanted]
 
 
 def _tissue(name: str, entry: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> Tissue:

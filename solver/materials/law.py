@@ -52,6 +52,11 @@ class Law(ABC):
         """Constants that are compiled into the energy; laws that differ in them share no kernel."""
         return ()
 
+    @classmethod
+    def of_structure(cls, structure: tuple[float, ...]) -> Law:
+        """An instance without numbers of its own, whose energy is written with coefficients only."""
+        return object.__new__(cls)
+
     @property
     @abstractmethod
     def initial_shear_kPa(self) -> float:

@@ -60,7 +60,7 @@ class Ogden(Law):
     R Soc A 326:565; scaled as in Miller & Chinzei 2002, J Biomech 35:483, so that Σ µ_p is the shear
     modulus).
 
-    Its exponents are compiled into its kernels, which only the reference tier allows for.
+    Its exponents are compiled into its kernels.
 
     Parameters
     ----------
@@ -91,6 +91,13 @@ class Ogden(Law):
         """The exponents."""
         return self.alpha
 
+    @classmethod
+    def of_structure(cls, structure: tuple[float, ...]) -> Law:
+        """A law that has exponents and no moduli."""
+        law = object.__new__(cls)
+        object.__setattr__(law, "alpha", structure)
+        return law
+
     @property
     def initial_shear_kPa(self) -> float:
         """Σ µ_p."""
@@ -100,12 +107,9 @@ class Ogden(Law):
         self, F: Any, parameters: Mapping[str, Any] | None = None, fibres: tuple[Any, ...] = ()
     ) -> Any:
         """Sum over the terms."""
-        exponents = getattr(self, "alpha", None)
-        if exponents is None:
-            raise SolverError("Ogden tissue cannot be used live: its exponents are part of its kernel.")
         values = parameters or self.parameters
         first, second = isochoric_invariants(F)
         return sum(
             2 * values[f"mu{i + 1}_kPa"] / a**2 * (_power_trace(first, second, a / 2) - 3)
-            for i, a in enumerate(exponents)
+            for i, a in enumerate(self.alpha)
         )

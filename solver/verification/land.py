@@ -16,7 +16,7 @@ from scipy.spatial import Delaunay
 from anatomy.mesh import OrganMesh
 from solver.body import Body, tet_volumes
 from solver.equilibrium import Equilibrium
-from solver.loads import Pressure
+from solver.loads import Load, Pressure
 from solver.materials import ActiveStress, Compressibility, Guccione
 from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block
@@ -150,7 +150,7 @@ def helical_fibres(points: Array) -> Array:
     return (np.sin(angle) * meridian + np.cos(angle) * latitude)[:, None, :]
 
 
-def contracted(rings: int = 10, layers: int = 2, grading: float = 1.4) -> tuple[float, float]:
+def contracted(rings: int = 10, layers: int = 3, grading: float = 1.5) -> tuple[float, float]:
     """Height of the apex of problem 3 inside and outside, mm."""
     organ, where = _shell(rings, layers, whole=True, grading=grading)
     inside = organ.exterior[(where[organ.exterior][:, :, 1] == 0).all(axis=1)]
@@ -163,7 +163,7 @@ def contracted(rings: int = 10, layers: int = 2, grading: float = 1.4) -> tuple[
         fibres=helical_fibres,
     )
     base = np.flatnonzero(where[:, 0] > 1 - 1e-9)
-    loads = [Pressure("endocardium", 15.0), ActiveStress(60.0)]
+    loads: list[Load] = [Pressure("endocardium", 15.0), ActiveStress(60.0)]
     state = Equilibrium(body, "P2-P1", loads).solve((base, np.zeros((len(base), 3))), steps=8)
     apex = np.flatnonzero(where[:, 0] == 0)
     height = (organ.points + state.displacement)[apex, 2]

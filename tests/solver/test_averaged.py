@@ -6,6 +6,8 @@ from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.backend import compile_form, fem
 from solver.body import Body
+from solver.materials import Compressibility, Ogden
+from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block
 
 
@@ -85,3 +87,24 @@ def test_a_divided_attachment_holds_nothing(body):
     averaged.refresh_supports()
     area = 20.0 * 20.0
     assert before - averaged.evaluate(u, 0.1)[0] == pytest.approx(0.5 * 1.0 * 3 * 0.1**2 * area, rel=1e-9)
+
+
+def test_ogden_tissues_of_different_exponents_are_live_together():
+    """Brain beside a tissue with other exponents: energy and forces as the forms of the reference tier have them."""
+    organ = kuhn_block(
+        (20, 10, 10), (4, 2, 2), {1: "brain", 2: "tumour"}, lambda c: (1 + (c[:, 0] > 10)).astype(np.uint8)
+    )
+    law = Ogden((1.5, 0.4), (2.0, -3.1))
+    tumour = Tissue("tumour", law, Compressibility(95.0), 1e-6, "a test")
+    body = Body(organ, {"tumour": tumour}, attachments=[])
+    rng = np.random.default_rng(2)
+    u, d, h = rng.normal(size=organ.points.shape) * 0.2, rng.normal(size=organ.points.shape), 1e-5
+    displacement = fem.Function(body.space)
+    displacement.x.array[:] = body.from_organ(u).ravel()
+    form = compile_form(body.energy(displacement, volumetric="averaged"))
+    expected = fem.assemble_scalar(form) + body.averaging.energy(body.jacobians(body.from_organ(u)))
+    averaged = Averaged(body)
+    energy, gradient = averaged.evaluate(u, 0.1)[:2]
+    assert energy == pytest.approx(expected, rel=1e-12)
+    slope = (averaged.evaluate(u + h * d, 0.1)[0] - averaged.evaluate(u - h * d, 0.1)[0]) / (2 * h)
+    assert np.vdot(gradient, d) == pytest.approx(slope, rel=1e-7)

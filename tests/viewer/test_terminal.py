@@ -150,6 +150,16 @@ def test_an_unknown_problem_or_benchmark(command: str) -> None:
     refused(organtwin(command, "nonsense"), "nonsense")
 
 
+def test_a_page_of_part_of_a_problem(tmp_path: Path) -> None:
+    refused(organtwin("verify", "windkessel", "--docs", tmp_path / "page.md"), "--docs", "add --full")
+    nothing_left(tmp_path)
+    done = organtwin("verify", "windkessel", "--full", "--docs", tmp_path / "page.md")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| Windkessel: time constant (s) | 1.32 | 1.32 |" in (tmp_path / "page.md").read_text(
+        encoding="utf-8"
+    )
+
+
 def test_a_full_disk(tmp_path: Path) -> None:
     """On a real file system of 60 kB, in a namespace of our own."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:

@@ -1,0 +1,68 @@
+"""The tables of docs/tissues.md are those of the tissue table."""
+
+import pytest
+
+from solver.materials import LAWS
+from solver.tissues import table
+from tests.generated import check_section, markdown_table
+
+LAW_NAMES = {law: name for name, law in LAWS.items()}
+
+
+def test_mechanics():
+    head = ["tissue", "law", "shear modulus (kPa)", "density (kg/m³)", "confidence", "source", "note"]
+    rows = []
+    for name, t in table().tissues.items():
+        spread = "" if t.spread_kPa is None else f" ± {t.spread_kPa:g}"
+        shear, density = f"{t.law.initial_shear_kPa:.4g}{spread}", f"{t.density_kg_mm3 * 1e9:g}"
+        rows.append([name, LAW_NAMES[type(t.law)], shear, density, t.confidence, t.source, t.note])
+    check_section("tissues.md", "mechanics", markdown_table(head, rows))
+
+
+def test_membranes_and_ligaments():
+    head = ["name", "stiffness"]
+    rows = [
+        [name, f"µ = {m.mu_kPa / 1000:g} MPa, {m.thickness_mm:g} mm thick"]
+        for name, m in table().membranes.items()
+    ]
+    rows += [
+        [f"{name} ligament", f"{c.stiffness_N_mm:g} ± {c.spread_N_mm:g} N/mm ({c.confidence}; {c.source})"]
+        for name, c in table().ligaments.items()
+    ]
+    check_section("tissues.md", "membranes and ligaments", markdown_table(head, rows))
+
+
+def test_heat():
+    head = [
+        "tissue",
+        "density (kg/m³)",
+        "specific heat (J/kg/K)",
+        "conductivity (W/m/K)",
+        "perfusion (ml/min/kg)",
+    ]
+    rows = [
+        [
+            name,
+            *(
+                f"{v:g}"
+                for v in (
+                    t.density_kg_m3,
+                    t.specific_heat_J_kg_K,
+                    t.conductivity_W_m_K,
+                    t.perfusion_ml_min_kg,
+                )
+            ),
+        ]
+        for name, t in table().thermal.items()
+    ]
+    (source,) = {t.source for t in table().thermal.values()}
+    check_section("tissues.md", "heat", f"{source}.\n\n{markdown_table(head, rows)}")
+
+
+@pytest.mark.parametrize("head", [["tissue", "energy (J/m²)", "range (J/m²)", "source"]])
+def test_toughness(head):
+    rows = [
+        [name, f"{t.energy_J_m2:g}", f"{t.low_J_m2:g} to {t.high_J_m2:g}", t.source]
+        for name, t in table().toughness.items()
+    ]
+    check_section("tissues.md", "toughness", markdown_table(head, rows))
