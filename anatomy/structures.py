@@ -128,8 +128,8 @@ def canonical(name: str) -> str:
 def of_code(coded: Coded) -> Structure | None:
     """The structure a code stands for, or None where no structure, or no single one, has it.
 
-    Older identifiers (SRT, and SNM3 and 99SDM, which count as SRT) are compared as DICOM maps them (PS3.16 8.1). A finding, such as a tumour, must lie
-    in the organ of the structure.
+    Older identifiers (SRT, and SNM3 and 99SDM, which count as SRT) are compared as DICOM maps them (PS3.16 8.1). A
+    finding, such as a tumour, must lie in the organ of the structure.
     """
     scheme = "SRT" if coded.scheme in ("SNM3", "99SDM") else coded.scheme
     wanted = Code(coded.value, scheme, "")

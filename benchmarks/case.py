@@ -29,6 +29,7 @@ SEED, SIZE, SLICE_MM = 1, 512, 1.3
 _STAGES = {
     "read": "reading",
     "label": "segmenting liver, tumours and vessels",
+    "vessels": "following vessels",
     "mesh": "meshing",
     "surfaces": "surfaces to show",
     "write": "writing and checking the files",

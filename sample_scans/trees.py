@@ -9,46 +9,14 @@ r_terminal * n^(1/3), exactly, at every fork.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from anatomy.vessels.tree import VesselTree
+
 MURRAY_EXPONENT = 3.0
-
-
-@dataclass(frozen=True, eq=False)
-class VesselTree:
-    """A vessel tree as a graph, the truth behind its label.
-
-    Parameters
-    ----------
-    points : ndarray, shape (n, 3), float64
-        Node positions, LPS mm.
-    radius : ndarray, shape (n,), float64
-        Radius of the segment from each node's parent to the node, mm; at a root that of the segment it begins.
-    parent : ndarray, shape (n,), int64
-        Row of each node's parent, always smaller than its own; -1 at a root. Nodes with one child are bends;
-        at nodes with more, radius**3 is the sum over the children (Murray 1926).
-    """
-
-    points: NDArray[np.float64]
-    radius: NDArray[np.float64]
-    parent: NDArray[np.int64]
-
-    @property
-    def forks(self) -> NDArray[np.int64]:
-        """Rows of the nodes with more than one child."""
-        kids = np.bincount(self.parent[self.parent >= 0], minlength=len(self.parent))
-        return np.flatnonzero((kids > 1) & (self.parent >= 0))
-
-    @property
-    def segments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Starts (m, 3), ends (m, 3), radii (m,) of all segments, mm."""
-        rows = np.flatnonzero(self.parent >= 0)
-        return self.points[self.parent[rows]], self.points[rows], self.radius[rows]
 
 
 @njit(cache=True)

@@ -24,7 +24,8 @@ def check_section(page: str, name: str, text: str) -> None:
     path = DOCS / page
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
     content = path.read_text(encoding="utf-8")
-    assert begin in content and end in content, f"docs/{page} has no section '{name}'"
+    assert begin in content, f"docs/{page} has no section '{name}'"
+    assert end in content, f"the section '{name}' of docs/{page} does not end"
     before, rest = content.split(begin, 1)
     found, after = rest.split(end, 1)
     if os.environ.get("ORGANTWIN_WRITE_DOCS"):

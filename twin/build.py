@@ -23,6 +23,7 @@ from anatomy.scan import Scan
 from anatomy.segmentation import segment
 from anatomy.structures import find
 from anatomy.surfaces import Surface, show_surface
+from anatomy.vessels import liver_vessels
 from twin.case import Case, check_free
 from twin.stages import Stages
 
@@ -117,7 +118,9 @@ def build_case(
     with stages.stage("read", "Reading the scan") as inner:
         image = Scan.read(scan, series=choice.series, progress=inner, repair=choice.repair)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
-        label_map = _label(image, labels, wanted, inner)
+        whole, label_map = _label(image, labels, wanted, inner)
+    with stages.stage("vessels", "Following vessels") as inner:
+        vessels = liver_vessels(whole, inner)
     near = _near(label_map)
     meshed, carried = _split(near)
     with stages.stage("mesh", "Meshing") as inner:
@@ -136,7 +139,7 @@ def build_case(
             },
             "carried": carried,
             "confidence": {name: float(c) for name, c in label_map.confidence.items()},
-            "warnings": [*_mended(image), *label_map.warnings],
+            "warnings": [*_mended(image), *label_map.warnings, *vessels.warnings],
             "stages_s": stages.seconds,
         }
         return Case.create(
@@ -145,6 +148,7 @@ def build_case(
             labels=label_map,
             organ=organ,
             surfaces=surfaces,
+            vessels=vessels,
             title=choice.title,
             facts=facts,
             replace=choice.replace,
@@ -156,10 +160,13 @@ def _mended(scan: Scan) -> list[str]:
     return [f"The scan was mended ({repair})." for repair in scan.repairs]
 
 
-def _label(scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress) -> LabelMap:
-    """The label map on the scan's grid, with the wanted structures only."""
+def _label(
+    scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress
+) -> tuple[LabelMap, LabelMap]:
+    """The label map on the scan's grid, with all that it holds and with the wanted structures only."""
     if labels is None:
-        return segment(scan, wanted or list(LIVER_CASE), progress=progress)
+        found = segment(scan, wanted or list(LIVER_CASE), progress=progress)
+        return found, found
     label_map = LabelMap.read(labels).matched_to(scan)
     if wanted is None:
         wanted = [name for name in LIVER_CASE if name in label_map.structures]
@@ -168,7 +175,7 @@ def _label(scan: Scan, labels: str | Path | None, wanted: list[str] | None, prog
                 f"{labels} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
                 f"it has {', '.join(label_map.structures)}."
             )
-    return label_map.select(wanted)
+    return label_map, label_map.select(wanted)
 
 
 def _near(labels: LabelMap) -> LabelMap:

@@ -19,6 +19,7 @@ from rich.table import Table
 from anatomy.files import whole_or_nothing
 from viewer.progress import TerminalProgress
 from viewer.refusals import refusals
+from viewer.vascular import vessels
 
 app = typer.Typer(
     name="organtwin",
@@ -171,6 +172,12 @@ def build(
     with TerminalProgress(console) as progress:
         case = build_case(scan, out, labels=labels, choice=choice, progress=progress)
     _tell_case(case)
+
+
+app.command(
+    epilog="Examples:\n\n  organtwin vessels organtwin-demo/case\n\n"
+    "  organtwin vessels anna --clamp=-32,-28,8 --json anna-vessels.json"
+)(vessels)
 
 
 @app.command(epilog="Example:\n\n  organtwin rehearse organtwin-demo/case")

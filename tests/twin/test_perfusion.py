@@ -1,0 +1,90 @@
+"""Clamps on a made liver whose portal branches are known: see tests/anatomy/vessels."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+from typer.testing import CliRunner
+
+from anatomy import Scan, structures
+from tests.anatomy.vessels.test_couinaud import LEVEL, around, portal
+from tests.anatomy.vessels.test_liver import labelled
+from twin.build import Choice, build_case
+from twin.case import Case
+from twin.errors import TwinError
+from twin.perfusion import clamp
+from viewer.terminal import app
+from viewer.vessel_picture import picture_vessels
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory) -> Case:
+    folder = tmp_path_factory.mktemp("perfusion")
+    labels = labelled(common=False)
+    hounsfield = np.where(labels.array > 0, 60, -1000).astype(np.int16)
+    image = sitk.GetImageFromArray(hounsfield)
+    image.CopyInformation(labels.image)
+    Scan(image).write(folder / "scan.nrrd")
+    labels.write(folder / "labels.nrrd")
+    wanted = Choice(["liver", "portal_vein", "hepatic_vein"], edge_mm=20.0)
+    return build_case(folder / "scan.nrrd", folder / "case", labels=folder / "labels.nrrd", choice=wanted)
+
+
+def test_a_case_keeps_its_trees_and_segments(case):
+    again = Case.open(case.path)
+    assert sorted(again.vessels) == ["hepatic_vein", "portal_vein"]
+    # The great vessels were not asked for and still say where the trees begin.
+    root = again.vessels["portal_vein"].points[again.vessels["portal_vein"].roots[0]]
+    assert np.linalg.norm(root - [-5.0, -25.0, -73.0]) < 8.0
+    assert again.segments.volumes_ml == pytest.approx(again.facts["vessels"]["segments_ml"])
+    again.check_files()
+
+
+def test_a_clamp_on_a_branch_takes_what_it_feeds(case):
+    tree, ends = portal()
+    end = tree.points[ends["posterior", True]]
+    trunk, twig = clamp(case, [(-5.0, -25.0, -75.0), (end[0] + 3.0, end[1] - 1.0, end[2] - 3.0)])
+    assert trunk.system == twig.system == "portal_vein"
+    assert trunk.share == pytest.approx(1.0, abs=0.02)
+    assert twig.calibre_mm == pytest.approx(4.0, abs=0.6)
+    # The end of one of eight branches.
+    assert 0.02 < twig.share < 0.15
+    assert twig.territory_ml == pytest.approx(twig.share * trunk.territory_ml / trunk.share)
+
+
+def test_a_clamp_away_from_every_vessel_is_refused(case):
+    with pytest.raises(TwinError, match="No vessel lies within 15 mm"):
+        clamp(case, [(-100.0, -20.0, -45.0 + 38.0)])
+
+
+def test_the_command_shows_trees_segments_and_clamps(case, tmp_path):
+    x, y, z = around(140.0, 30.0, LEVEL)
+    run = CliRunner().invoke(
+        app,
+        ["vessels", str(case.path), f"--clamp={x:.1f},{y:.1f},{z:.1f}", "--json", str(tmp_path / "v.json")],
+    )
+    assert run.exit_code == 0, run.output
+    assert "Couinaud segment" in run.output
+    facts = json.loads((tmp_path / "v.json").read_text())
+    assert facts["clamps"][0]["system"] == "portal_vein"
+    # The right branch feeds the anterior and posterior sectors, but for what lies nearest to its first centimetres.
+    right = sum(facts["segments_ml"][f"liver_segment_{n}"] for n in (5, 6, 7, 8))
+    assert 0.75 * right < facts["clamps"][0]["territory_ml"] < 1.05 * right
+    refused = CliRunner().invoke(app, ["vessels", str(case.path), "--clamp=here"])
+    assert refused.exit_code != 0
+    assert "is no point" in refused.output
+
+
+def test_the_picture_shows_both_trees(case, tmp_path):
+    picture_vessels(case, tmp_path / "vessels.png")
+    seen = np.asarray(Image.open(tmp_path / "vessels.png").convert("RGB")).reshape(-1, 3).astype(int)
+    for name in case.vessels:
+        colour = np.array(structures.find(name).colour)
+        # A lit tube keeps the hue of its vessel: the angle between the two colours is small.
+        bright = seen[seen.sum(axis=1) > 200]
+        cosine = (bright @ colour) / (np.linalg.norm(bright, axis=1) * np.linalg.norm(colour))
+        assert (cosine > 0.995).sum() > 1000, name
