@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
 from pydicom.uid import UID
@@ -32,7 +34,13 @@ def class_of(path: Path) -> str | None:
     """
     if not path.is_file() or not is_dicom(path):
         return None
-    return str(_header(path, ["SOPClassUID"]).get("SOPClassUID", ""))
+    header = _header(path, ["SOPClassUID"])
+    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    if not kind:
+        raise AnatomyError(
+            f"{path} is a damaged or cut-short DICOM file (it does not say what it is): copy it again"
+        )
+    return str(kind)
 
 
 def kind_of(path: Path) -> str:
@@ -41,11 +49,9 @@ def kind_of(path: Path) -> str:
 
 
 def frames_of_reference(source: Path) -> frozenset[str] | None:
-    """FrameOfReferenceUIDs of the images below a DICOM folder; None where the source has none to compare."""
-    if not source.is_dir():
-        return None
+    """FrameOfReferenceUIDs of a DICOM file or of all below a folder; None where there is none to compare."""
     frames = set()
-    for path in source.rglob("*"):
+    for path in [source] if source.is_file() else source.rglob("*"):
         if path.is_file() and is_dicom(path):
             header = _header(path, ["FrameOfReferenceUID", "SOPClassUID"])
             if header.get("SOPClassUID") not in (*SEGMENTATION, RT_STRUCTURE_SET):
@@ -65,7 +71,7 @@ def check_frame(found: str, frames: frozenset[str] | None, path: Path) -> None:
         raise AnatomyError(
             f"{path} lies in another frame of reference than the scan ({found or 'none stated'}; the scan's is "
             f"{', '.join(sorted(frames))}): it belongs to another scan. Give the scan that it was drawn on, or "
-            "read it all the same with any_frame if you know that both are registered"
+            "read it all the same with any_frame (--label-any-frame) if you know that both are registered"
         )
 
 
@@ -92,6 +98,43 @@ def coded(items: Any, region: Any = None) -> Coded | None:
         str(code.CodeValue),
         sides[0] if sides else None,
         str(place.CodeValue) if place is not None and place.get("CodeValue") else None,
+    )
+
+
+def frame_planes(
+    data: pydicom.Dataset,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Where each frame of a single- or multi-frame object lies.
+
+    Returns
+    -------
+    positions : ndarray (n, 3) float64
+        Centre of each frame's first pixel, LPS mm.
+    axes : ndarray (n, 6) float64
+        Row and column direction cosines.
+    spacing : ndarray (n, 2) float64
+        Distance between rows and between columns, mm.
+
+    Raises
+    ------
+    AttributeError, KeyError, TypeError or ValueError
+        If the object does not say.
+    """
+    frames = data.get("PerFrameFunctionalGroupsSequence")
+    if not frames:
+        found = (data.ImagePositionPatient, data.ImageOrientationPatient, data.PixelSpacing)
+        positions, axes, spacing = (np.array([[float(v) for v in values]]) for values in found)
+        return positions, axes, spacing
+    shared = data.SharedFunctionalGroupsSequence[0]
+
+    def of(frame: pydicom.Dataset, group: str, value: str) -> list[float]:
+        holder = frame if group in frame else shared
+        return [float(v) for v in holder[group].value[0][value].value]
+
+    return (
+        np.array([of(f, "PlanePositionSequence", "ImagePositionPatient") for f in frames]),
+        np.array([of(f, "PlaneOrientationSequence", "ImageOrientationPatient") for f in frames]),
+        np.array([of(f, "PixelMeasuresSequence", "PixelSpacing") for f in frames]),
     )
 
 

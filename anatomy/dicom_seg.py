@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from anatomy.dicom_object import check_frame, coded
+from anatomy.dicom_object import check_frame, coded, frame_planes
 from anatomy.errors import AnatomyError
 from anatomy.segments import Found, Reading, Segment, flatten
 
@@ -145,16 +145,7 @@ def _planes(
     seg: highdicom.seg.Segmentation, path: Path
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Centre of each frame's first pixel (n, 3), row and column direction (2, 3), pixel spacing (down, across), mm."""
-    shared = seg.SharedFunctionalGroupsSequence[0]
-    frames = seg.PerFrameFunctionalGroupsSequence
-
-    def of(frame: Any, group: str, value: str) -> list[float]:
-        holder = frame if group in frame else shared
-        return [float(v) for v in holder[group].value[0][value].value]
-
-    positions = np.array([of(f, "PlanePositionSequence", "ImagePositionPatient") for f in frames])
-    axes = np.array([of(f, "PlaneOrientationSequence", "ImageOrientationPatient") for f in frames])
-    spacing = np.array([of(f, "PixelMeasuresSequence", "PixelSpacing") for f in frames])
+    positions, axes, spacing = frame_planes(seg)
     if np.ptp(axes, axis=0).max() > 1e-3 or np.ptp(spacing, axis=0).max() > 1e-3:
         raise AnatomyError(
             f"the slices of {path} lie in different directions or have different pixels: they are several stacks; "

@@ -20,9 +20,10 @@ import pydicom
 import SimpleITK as sitk
 
 from anatomy import structures
-from anatomy.dicom_object import RT_STRUCTURE_SET, SEGMENTATION, image_headers
+from anatomy.dicom_object import RT_STRUCTURE_SET, SEGMENTATION, frame_planes, image_headers
 from anatomy.errors import AnatomyError
 from anatomy.files import whole_or_nothing
+from anatomy.images import corners
 from anatomy.matching import on_grid
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ _ANATOMY = ("123037004", "Anatomical Structure")
 _KINDS = {"108369006": "Neoplasm", "367643001": "Cyst", "59820001": "Blood vessel", "55603005": "Fat"}
 _SIDE = {"left": ("7771000", "Left"), "right": ("24028007", "Right")}
 _SERIES_NUMBER = 9001
+# Attributes of patient and study that must be there and may be empty (type 2); de-identified series often lack them.
+_MAY_BE_EMPTY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
 
 
 def write_seg(
@@ -140,25 +146,29 @@ def _encoded(
 def _source(
     source: Path, series: str | None, labels: sitk.Image
 ) -> tuple[list[pydicom.Dataset], sitk.Image | None]:
-    """Headers of the series that lies where the labels do, and its grid where the slices are single files."""
+    """Headers of the series that lies where the labels do, and its grid where its slices are an even stack."""
     if not source.is_dir():
         raise AnatomyError(f"{source} is no folder: give the folder of the DICOM series that was labelled")
     groups: dict[str, list[pydicom.Dataset]] = {}
     for header in image_headers(source):
         if header.get("SOPClassUID") not in (*SEGMENTATION, RT_STRUCTURE_SET):
+            if not header.get("SpecificCharacterSet"):
+                # Empty means the default repertoire, as absent does; highdicom accepts only the latter.
+                header.pop("SpecificCharacterSet", None)
+            for tag in _MAY_BE_EMPTY:
+                if tag not in header:
+                    setattr(header, tag, None)
             groups.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
     if series is not None:
         groups = {uid: group for uid, group in groups.items() if uid == series}
-    lying = {}
+    lying: dict[str, tuple[list[pydicom.Dataset], sitk.Image | None]] = {}
     for uid, group in groups.items():
         grid = _grid(group)
         if grid is not None and _covers(grid, labels):
             lying[uid] = (group, grid)
-    if not lying and len(groups) == 1:
-        # An enhanced multi-frame series, or one that was repaired on reading: highdicom compares the frames.
-        group = next(iter(groups.values()))
-        if group[0].get("FrameOfReferenceUID") and "Rows" in group[0]:
-            return group, None
+        elif grid is None and _holds(group, labels):
+            # An uneven or sheared series that was repaired on reading: the labels lie between its slices.
+            lying[uid] = (group, None)
     if not lying:
         raise AnatomyError(
             f"{source} holds no DICOM series where the labels lie: give the folder of the series that was labelled"
@@ -188,26 +198,50 @@ def _check_identified(images: Sequence[pydicom.Dataset], source: Path) -> None:
                 )
 
 
-def _grid(group: Sequence[pydicom.Dataset]) -> sitk.Image | None:
-    """The grid of single-frame slices, sorted along their normal; None where they are no even stack."""
+def _planes(group: Sequence[pydicom.Dataset]) -> list[np.ndarray[Any, np.dtype[np.float64]]] | None:
+    """Position (n, 3), direction (n, 6) and pixel spacing (n, 2) of every frame of a series, if it says so."""
     try:
-        positions = np.array([[float(v) for v in one.ImagePositionPatient] for one in group])
-        axes = np.array([float(v) for v in group[0].ImageOrientationPatient]).reshape(2, 3)
-        down, across = (float(v) for v in group[0].PixelSpacing)
-    except (AttributeError, TypeError, ValueError):
+        return [np.concatenate(parts) for parts in zip(*map(frame_planes, group), strict=True)]
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
+
+
+def _grid(group: Sequence[pydicom.Dataset]) -> sitk.Image | None:
+    """The grid of a series, sorted along its normal; None where its frames are no even stack."""
+    planes = _planes(group)
+    if planes is None or np.ptp(planes[1], axis=0).max() > 1e-3 or np.ptp(planes[2], axis=0).max() > 1e-3:
+        return None
+    positions, axes = planes[0], planes[1][0].reshape(2, 3)
     normal = np.cross(*axes)
     heights = positions @ normal
     order = np.argsort(heights)
     gaps = np.diff(heights[order])
-    if gaps.size and (gaps.min() <= 0 or np.ptp(gaps) > 0.02 * gaps.mean() + 0.02):
+    way = positions[order[-1]] - positions[order[0]]
+    aside = float(np.linalg.norm(way - (way @ normal) * normal))
+    if gaps.size and (gaps.min() <= 0 or np.ptp(gaps) > 0.02 * gaps.mean() + 0.02 or aside > 0.1):
         return None
     step = float(gaps.mean()) if gaps.size else float(group[0].get("SliceThickness") or 1.0)
-    grid = sitk.Image([int(group[0].Columns), int(group[0].Rows), len(group)], sitk.sitkUInt8)
-    grid.SetSpacing([across, down, step])
+    down, across = planes[2][0]
+    grid = sitk.Image([int(group[0].Columns), int(group[0].Rows), len(positions)], sitk.sitkUInt8)
+    grid.SetSpacing([float(across), float(down), step])
     grid.SetOrigin(positions[order[0]].tolist())
     grid.SetDirection(np.stack([*axes, normal], axis=1).ravel().tolist())
     return grid
+
+
+def _holds(group: Sequence[pydicom.Dataset], labels: sitk.Image) -> bool:
+    """Whether the labels lie within the box round all slices of a series, to within a label voxel."""
+    planes = _planes(group)
+    if planes is None:
+        return False
+    across, down = np.array([group[0].Columns - 1.0, group[0].Rows - 1.0]) * planes[2][0][::-1]
+    rows, columns = planes[1][:, :3] * across, planes[1][:, 3:] * down
+    points = np.concatenate([planes[0] + a * rows + b * columns for a in (0, 1) for b in (0, 1)])
+    box, slack = corners(labels), max(labels.GetSpacing())
+    return bool(
+        (box.min(axis=0) > points.min(axis=0) - slack).all()
+        and (box.max(axis=0) < points.max(axis=0) + slack).all()
+    )
 
 
 def _covers(grid: sitk.Image, labels: sitk.Image) -> bool:

@@ -95,7 +95,7 @@ def names_for(path: Path, given: Names | None) -> dict[int, str]:
     if not names:
         raise AnatomyError(
             f"{path} does not say which structure each label is: put {sidecar(path).name} "
-            '({"1": "liver", …}) beside it, or give names (a mapping, a JSON file, or a class table: '
+            '({"1": "liver", …}) beside it, or give names (--label-names; a JSON file or a class table: '
             f"{', '.join(list(class_tables())[:3])}, …)"
         )
     return names

@@ -69,7 +69,7 @@ class LabelMap:
                 f"({', '.join(sorted(given.values())[:5])}…) has a voxel"
             )
         self.confidence: dict[str, float] = dict(confidence or {})
-        self.warnings: list[str] = list(warnings)
+        self.warnings: list[str] = [*warnings, *structures.assumed(names.values())]
 
     @cached_property
     def image(self) -> sitk.Image:
@@ -278,7 +278,9 @@ class LabelMap:
             labels = cls(found.image, found.names, warnings=found.warnings)
             return labels if scan is None else labels.matched_to(scan, resample)
         except AnatomyError as error:
-            raise AnatomyError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+            if str(path) in str(error):
+                raise
+            raise AnatomyError(f"{path}: {error}") from error
 
     def write(
         self,

@@ -20,7 +20,6 @@ import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
-from scipy.ndimage import distance_transform_edt
 
 from anatomy import images
 from anatomy.dicom_object import check_frame, coded
@@ -125,7 +124,8 @@ def _regions(data: pydicom.Dataset, reading: Reading, path: Path, warnings: list
         regions.append(_Region(number, name, contours, codes.get(number)))
     if not regions:
         raise AnatomyError(
-            f"{path} holds no closed contour ({len(without)} regions without): export it with its contours"
+            f"{path} holds no closed contour ({'of ' + ', '.join(without[:5]) if without else 'no region at all'}): "
+            "export it with its contours"
         )
     if without:
         warnings.append(f"left out, for they have no closed contour: {', '.join(without)}")
@@ -278,6 +278,9 @@ def _slabs(
 
 def _signed_distance(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> NDArray[np.float64]:
     """Distance to the outline, mm, positive inside; far outside everywhere where nothing is inside."""
+    # Loading scipy.ndimage takes half a second, and contours drawn on slices need none of it.
+    from scipy.ndimage import distance_transform_edt
+
     if not mask.any():
         return np.full(mask.shape, -float(np.hypot(*(np.array(mask.shape) * spacing))))
     within: NDArray[np.float64] = distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1]

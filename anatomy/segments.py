@@ -24,6 +24,10 @@ from anatomy.structures import Coded
 _PAIRS_SHOWN = 3
 
 
+class OverlapError(AnatomyError):
+    """Structures that overlap, with nobody having said which wins."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a person wants a label map read.
@@ -106,7 +110,9 @@ def flatten(segments: Sequence[Segment], grid: sitk.Image, reading: Reading, whe
     Raises
     ------
     AnatomyError
-        If a chosen or preferred structure is not there, names repeat, or segments of equal priority overlap.
+        If a chosen or preferred structure is not there.
+    OverlapError
+        If segments of equal priority overlap.
     """
     warnings: list[str] = []
     names = _chosen(_named(segments, reading, warnings), reading.only, where)
@@ -122,7 +128,7 @@ def flatten(segments: Sequence[Segment], grid: sitk.Image, reading: Reading, whe
                 shared[int(other), number] += int(taken[other])
         values[mask & (values == 0)] = number
     if shared:
-        raise AnatomyError(_overlap(shared, names, where))
+        raise OverlapError(_overlap(shared, names, where))
     image = sitk.GetImageFromArray(values)
     image.CopyInformation(grid)
     return Found(image, names, warnings)
@@ -132,9 +138,11 @@ def _named(segments: Sequence[Segment], reading: Reading, warnings: list[str]) -
     """Structure of each segment number: what the person gave, else what the file says."""
     if reading.names is not None:
         given = names_given(reading.names)
+        warnings.extend(structures.assumed(given.values()))
         numbers = {segment.number for segment in segments}
         return {number: structures.canonical(name) for number, name in given.items() if number in numbers}
     meant = {s.number: structures.of_code(s.coded) if s.coded else None for s in segments}
+    warnings.extend(structures.assumed(segment.name for segment in segments))
     times = Counter(structure.name for structure in meant.values() if structure)
     names = {}
     for segment in segments:
@@ -159,7 +167,7 @@ def _chosen(names: dict[int, str], only: Sequence[str], where: str) -> dict[int,
     kept = {number: name for number, name in names.items() if name in wanted}
     if not kept:
         raise AnatomyError(
-            f"{where} has none of {', '.join(sorted(wanted))}; it has {_listed(names.values())}"
+            f"{where} has none of {', '.join(only)}; it has {_listed(names.values())}: ask for those (--structures)"
         )
     return kept
 
@@ -183,7 +191,8 @@ def _overlap(shared: Counter[tuple[int, int]], names: dict[int, str], where: str
     more = f" and {len(shared) - _PAIRS_SHOWN} more pairs" if len(shared) > _PAIRS_SHOWN else ""
     return (
         f"{where} has structures that overlap ({'; '.join(pairs)}{more}), and a label map gives every voxel one "
-        "structure: say which wins with priority (the first named gets the voxel), or keep some with only"
+        "structure: say which wins with priority (--label-priority; the first named gets the voxel), or keep some "
+        "with only (--structures)"
     )
 
 

@@ -11,13 +11,11 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
-
-from pydicom.sr.coding import Code
 
 from anatomy.errors import AnatomyError
 
@@ -131,6 +129,9 @@ def of_code(coded: Coded) -> Structure | None:
     Older identifiers (SRT, and SNM3 and 99SDM, which count as SRT) are compared as DICOM maps them (PS3.16 8.1). A
     finding, such as a tumour, must lie in the organ of the structure.
     """
+    # Loading DICOM's dictionaries takes half a second, and most label maps have no codes.
+    from pydicom.sr.coding import Code
+
     scheme = "SRT" if coded.scheme in ("SNM3", "99SDM") else coded.scheme
     wanted = Code(coded.value, scheme, "")
     region = Code(coded.region or "", scheme, "")
@@ -141,6 +142,30 @@ def of_code(coded: Coded) -> Structure | None:
         if wanted == Code(structure.snomed, "SCT", "") and (place is None or place == region):
             return structure
     return None
+
+
+def assumed(names: Iterable[str]) -> list[str]:
+    """What was taken for granted in names as written: a tumour of no stated organ counts as the liver's.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Every name of one label map, as written.
+
+    Returns
+    -------
+    list of str
+        One sentence a name; none where the map holds a liver, or nothing was assumed.
+    """
+    written = list(names)
+    meant = [canonical(name) for name in written]
+    if any(name == "liver" or name.startswith("liver_segment_") for name in meant):
+        return []
+    return [
+        f"the label '{name}' was taken as a tumour of the liver: name it otherwise if it lies elsewhere"
+        for name, structure in zip(written, meant, strict=True)
+        if structure == "liver_tumour" and not re.search("liver|hepat", _plain(name))
+    ]
 
 
 def near(name: str, words: Mapping[str, Structure] | list[str]) -> str:

@@ -7,7 +7,7 @@ belong to the organ for the mechanics, and their surface is shown and moves with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ import SimpleITK as sitk
 
 from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
+from anatomy.matching import Resampling
 from anatomy.meshing import mesh_labels
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
-from anatomy.segmentation import segment
+from anatomy.segmentation.segmenter import Protocols, Segmenter, named
+from anatomy.segments import OverlapError
 from anatomy.structures import find
 from anatomy.surfaces import Surface, show_surface
 from anatomy.vessels import liver_vessels
@@ -62,6 +64,10 @@ class Choice:
     repair : sequence of str
         What may be mended where the slices are no regular volume: names from `anatomy.repairs.REPAIRS`. What was
         done is kept in the case.
+    model : str
+        Who labels the scan where no label map is given: a name of `anatomy.segmentation.segmenter.named`.
+    download_weights : bool
+        Whether a model may download its weights.
     title : str
         What a person calls the case.
     replace : bool
@@ -72,8 +78,32 @@ class Choice:
     edge_mm: float | None = None
     series: str | None = None
     repair: Sequence[str] = ()
+    model: str = "protocols"
+    download_weights: bool = False
     title: str = ""
     replace: bool = False
+
+
+@dataclass(frozen=True)
+class LabelChoice:
+    """How a label map from another tool is read; see `anatomy.LabelMap.read`.
+
+    Parameters
+    ----------
+    names : str or Path, optional
+        JSON file {value: name} or the name of a published class table (`totalsegmentator_v2`).
+    priority : sequence of str
+        Structures that win a voxel where several overlap, the first first.
+    resample : {'nearest', 'linear'}, optional
+        How labels on another grid than the scan's are brought over; refused if None.
+    any_frame : bool
+        Take a DICOM object of another frame of reference all the same.
+    """
+
+    names: str | Path | None = None
+    priority: Sequence[str] = ()
+    resample: Resampling | None = None
+    any_frame: bool = False
 
 
 def build_case(
@@ -81,6 +111,7 @@ def build_case(
     case: str | Path,
     *,
     labels: str | Path | None = None,
+    label_choice: LabelChoice | None = None,
     choice: Choice | None = None,
     progress: Progress = silent,
 ) -> Case:
@@ -93,7 +124,10 @@ def build_case(
     case : str or Path
         The folder to make.
     labels : str or Path, optional
-        A label map from another tool, in the same patient space; segmented here if None.
+        A label map from another tool, in the same patient space: NIfTI, NRRD, MHA, DICOM-SEG, RTSTRUCT or a folder
+        of masks; segmented here if None.
+    label_choice : LabelChoice, optional
+        How that label map is read.
     choice : Choice, optional
         Structures, edge, title, and whether an old case may be replaced.
     progress : Progress
@@ -113,46 +147,105 @@ def build_case(
     """
     choice = choice or Choice()
     check_free(Path(case), replace=choice.replace)
+    model = named(choice.model, download_weights=choice.download_weights)
     wanted = None if choice.structures is None else [find(name).name for name in choice.structures]
     stages = Stages(progress)
     with stages.stage("read", "Reading the scan") as inner:
         image = Scan.read(scan, series=choice.series, progress=inner, repair=choice.repair)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
-        whole, label_map = _label(image, labels, wanted, inner)
+        if labels is None:
+            whole, label_map = _segmented(image, wanted, model, inner)
+        else:
+            whole, label_map = _given(image, scan, labels, wanted, label_choice or LabelChoice())
+    facts: dict[str, Any] = {
+        "source": {
+            "scan": Path(scan).name,
+            "series": image.facts.series,
+            "repairs": [asdict(repair) for repair in image.repairs],
+            "labels": Path(labels).name if labels else None,
+            "label_reading": None if labels is None else _told(label_choice or LabelChoice()),
+            "segmentation": None if labels else model.name,
+        },
+        "edge_mm": choice.edge_mm,
+    }
+    return assemble(case, image, whole, label_map, choice=choice, facts=facts, stages=stages)
+
+
+def assemble(
+    path: str | Path,
+    scan: Scan,
+    whole: LabelMap,
+    labels: LabelMap,
+    *,
+    choice: Choice,
+    facts: Mapping[str, Any],
+    stages: Stages,
+    original: LabelMap | None = None,
+    keep: Iterable[Path] = (),
+) -> Case:
+    """From labels to a case folder: follow vessels, mesh, make the surfaces to show, write.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder to make.
+    scan : Scan
+        The image.
+    whole, labels : LabelMap
+        All that is labelled, by which vessels are followed, and what of it is built.
+    choice : Choice
+        Edge, title, and whether an old case may be replaced.
+    facts : mapping
+        Where things come from; confidence, warnings and times are added.
+    stages : Stages
+        Who is told, and who keeps the time.
+    original, keep
+        As `Case.create`.
+
+    Raises
+    ------
+    AnatomyError
+        If a structure cannot be meshed.
+    TwinError
+        If the case cannot be written.
+    """
     with stages.stage("vessels", "Following vessels") as inner:
-        vessels = liver_vessels(whole, inner)
-    near = _near(label_map)
+        vessels = liver_vessels(_near(whole), inner)
+    near = _near(labels)
     meshed, carried = _split(near)
     with stages.stage("mesh", "Meshing") as inner:
         budget = BUDGET_TETS if choice.edge_mm is None else None
-        organ = mesh_labels(meshed, edge_mm=choice.edge_mm or 6.0, budget_tets=budget, progress=inner)
+        organ = mesh_labels(meshed, edge_mm=choice.edge_mm, budget_tets=budget, progress=inner)
     with stages.stage("surfaces", "Making the surfaces to show") as inner:
         surfaces = _surfaces(near, inner)
     with stages.stage("write", "Writing the case"):
-        facts: dict[str, Any] = {
-            "source": {
-                "scan": Path(scan).name,
-                "series": image.facts.series,
-                "repairs": [asdict(repair) for repair in image.repairs],
-                "labels": Path(labels).name if labels else None,
-                "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",
-            },
-            "carried": carried,
-            "confidence": {name: float(c) for name, c in label_map.confidence.items()},
-            "warnings": [*_mended(image), *label_map.warnings, *vessels.warnings],
-            "stages_s": stages.seconds,
-        }
         return Case.create(
-            case,
-            scan=image,
-            labels=label_map,
+            path,
+            scan=scan,
+            labels=labels,
             organ=organ,
             surfaces=surfaces,
             vessels=vessels,
             title=choice.title,
-            facts=facts,
+            facts={
+                **facts,
+                "carried": carried,
+                "confidence": {name: float(c) for name, c in labels.confidence.items()},
+                "warnings": [*_mended(scan), *labels.warnings, *vessels.warnings],
+                "stages_s": stages.seconds,
+            },
+            original=original,
+            keep=keep,
             replace=choice.replace,
         )
+
+
+def _told(how: LabelChoice) -> dict[str, Any]:
+    """How a label map was read, for the case; of a file of names only its own name."""
+    return asdict(how) | {
+        "names": Path(how.names).name if how.names else None,
+        "priority": list(how.priority),
+    }
 
 
 def _mended(scan: Scan) -> list[str]:
@@ -160,22 +253,53 @@ def _mended(scan: Scan) -> list[str]:
     return [f"The scan was mended ({repair})." for repair in scan.repairs]
 
 
-def _label(
-    scan: Scan, labels: str | Path | None, wanted: list[str] | None, progress: Progress
+def _segmented(
+    scan: Scan, wanted: list[str] | None, model: Segmenter, progress: Progress
 ) -> tuple[LabelMap, LabelMap]:
-    """The label map on the scan's grid, with all that it holds and with the wanted structures only."""
-    if labels is None:
-        found = segment(scan, wanted or list(LIVER_CASE), progress=progress)
+    """What a model finds in the scan: all of it, and the wanted structures only."""
+    if isinstance(model, Protocols):
+        found = model.segment(scan, wanted or list(LIVER_CASE), progress)
         return found, found
-    label_map = LabelMap.read(labels).matched_to(scan)
+    whole = model.segment(scan, wanted, progress)
+    return whole, _chosen(whole, wanted, model.name)
+
+
+def _given(
+    scan: Scan, source: str | Path, labels: str | Path, wanted: list[str] | None, how: LabelChoice
+) -> tuple[LabelMap, LabelMap]:
+    """A label map from another tool on the scan's grid: all that it holds, and the wanted structures only."""
+
+    def read(only: Sequence[str]) -> LabelMap:
+        return LabelMap.read(
+            labels,
+            how.names,
+            scan=scan,
+            source=source,
+            only=only,
+            priority=how.priority,
+            resample=how.resample,
+            any_frame=how.any_frame,
+        )
+
+    try:
+        whole = read(())
+    except OverlapError:
+        # What lies round the organ helps to follow its vessels, but a body outline over everything is no reason
+        # to refuse.
+        whole = read(wanted or LIVER_CASE)
+    return whole, _chosen(whole, wanted, str(labels))
+
+
+def _chosen(whole: LabelMap, wanted: list[str] | None, source: str) -> LabelMap:
+    """The wanted structures of a label map; where none was named, those of a liver case that it has."""
     if wanted is None:
-        wanted = [name for name in LIVER_CASE if name in label_map.structures]
+        wanted = [name for name in LIVER_CASE if name in whole.structures]
         if not wanted:
             raise AnatomyError(
-                f"{labels} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
-                f"it has {', '.join(label_map.structures)}."
+                f"{source} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
+                f"it has {', '.join(whole.structures)}."
             )
-    return label_map, label_map.select(wanted)
+    return whole.select(wanted)
 
 
 def _near(labels: LabelMap) -> LabelMap:

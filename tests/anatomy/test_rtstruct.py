@@ -83,7 +83,7 @@ def test_ball_with_cavity(tmp_path: Path, direction: np.ndarray, keyhole: bool) 
     outer, inner = ball_contours(scan, 25.0), ball_contours(scan, 12.0)
     regions = [Region("Liver", [*outer, *inner], "CLOSEDPLANAR_XOR")]
     if keyhole:
-        regions = [Region("Liver", _keyholes(outer, inner, scan))]
+        regions = [Region("Liver", keyholes(outer, inner, scan))]
     labels = LabelMap.read(write_structure_set(tmp_path / "rs.dcm", regions), scan=scan)
     truth = ball(scan, 25.0) & ~ball(scan, 12.0)
     assert labels.names == {1: "liver"}
@@ -93,7 +93,7 @@ def test_ball_with_cavity(tmp_path: Path, direction: np.ndarray, keyhole: bool) 
     assert labels.warnings == []
 
 
-def _keyholes(outer: list[np.ndarray], inner: list[np.ndarray], scan: sitk.Image) -> list[np.ndarray]:
+def keyholes(outer: list[np.ndarray], inner: list[np.ndarray], scan: sitk.Image) -> list[np.ndarray]:
     """Each inner circle reached from its outer one by a channel without width."""
     normal = np.array(scan.GetDirection()).reshape(3, 3)[:, 2]
     found = []

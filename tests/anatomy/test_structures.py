@@ -51,6 +51,20 @@ def test_words_people_use_lead_to_one_name(word: str, name: str) -> None:
     assert structures.find(word).name == name
 
 
+def test_a_tumour_of_no_stated_organ_is_said() -> None:
+    assert structures.assumed(["liver", "tumor"]) == []
+    assert structures.assumed(["liver_tumor", "kidney_left"]) == []
+    (said,) = structures.assumed(["kidney_left", "tumor"])
+    assert (
+        said == "the label 'tumor' was taken as a tumour of the liver: name it otherwise if it lies elsewhere"
+    )
+
+
+def test_slicers_default_names_are_no_couinaud_segments() -> None:
+    assert structures.lookup("Segment_1") is None
+    assert structures.find("Segment IV").name == "liver_segment_4"
+
+
 def test_unknown_word_offers_near_ones() -> None:
     with pytest.raises(AnatomyError, match=r"unknown structure 'livr'; did you mean liver\?"):
         structures.find("livr")
