@@ -29,6 +29,7 @@ SEED, SIZE, SLICE_MM = 1, 512, 1.3
 _STAGES = {
     "read": "reading",
     "label": "segmenting liver, tumours and vessels",
+    "vessels": "following vessels",
     "mesh": "meshing",
     "surfaces": "surfaces to show",
     "write": "writing and checking the files",
@@ -79,7 +80,7 @@ def _built(folder: Path, size: str) -> list[Row]:
     seconds = dict(case.facts["stages_s"])
     seconds["write"] = total - sum(seconds.values())
     what = f"{size} CT to case"
-    rows = [Row("case", f"{what}: {_STAGES[key]}", value, "s") for key, value in seconds.items()]
+    rows = [Row("case", f"{what}: {_STAGES.get(key, key)}", value, "s") for key, value in seconds.items()]
     return [
         *rows,
         Row("case", f"{what}: all", total, "s"),

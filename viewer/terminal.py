@@ -180,7 +180,7 @@ def build(
     repair: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME",
+            metavar="drop|deskew|resample",
             help="Mend slices that are no regular volume, and keep in the case what was done: "
             "drop (localisers, copies, odd slices), deskew (gantry tilt), resample (uneven or missing slices, "
             "sheared axes). May be given several times.",

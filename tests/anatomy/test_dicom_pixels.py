@@ -8,7 +8,13 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from anatomy.errors import AnatomyError
 from anatomy.scan import Scan
@@ -62,6 +68,28 @@ def test_compressed_by_pydicom(tmp_path: Path, values: np.ndarray, syntax: str) 
         data.compress(syntax, generate_instance_uid=False)
         data.save_as(path)
     assert np.array_equal(Scan.read(tmp_path).array, np.maximum(2 * signed, -1024))
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+)
+def test_native_transfer_syntaxes(tmp_path: Path, values: np.ndarray, syntax: str) -> None:
+    signed = (values - 1000).astype("i2")
+    for path in write_slices(tmp_path, signed, upright(4)):
+        data = pydicom.Dataset(read := pydicom.dcmread(path))
+        data.file_meta = read.file_meta
+        if syntax == ExplicitVRBigEndian:
+            data["PixelData"].value = read.pixel_array.astype(">i2").tobytes()
+            data["PixelData"].VR = "OW"
+        data.file_meta.TransferSyntaxUID = syntax
+        pydicom.dcmwrite(
+            path,
+            data,
+            implicit_vr=syntax == ImplicitVRLittleEndian,
+            little_endian=syntax != ExplicitVRBigEndian,
+            enforce_file_format=True,
+        )
+    assert np.array_equal(Scan.read(tmp_path).array, signed)
 
 
 @pytest.mark.parametrize("coding", ["JPEG2000", "JPEG"])
