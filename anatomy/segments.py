@@ -122,11 +122,17 @@ def flatten(segments: Sequence[Segment], grid: sitk.Image, reading: Reading, whe
     shared: Counter[tuple[int, int]] = Counter()
     for number in sorted(names, key=lambda n: rank[n]):
         mask = by_number[number].mask()
-        taken = np.bincount(values[mask])
+        # Most structures lie on few slices: the others need no look.
+        filled = np.flatnonzero(mask.any(axis=(1, 2)))
+        if filled.size == 0:
+            continue
+        slab = slice(int(filled[0]), int(filled[-1]) + 1)
+        mask, here = mask[slab], values[slab]
+        taken = np.bincount(here[mask])
         for other in np.flatnonzero(taken[1:]) + 1:
             if rank[int(other)] == rank[number]:
                 shared[int(other), number] += int(taken[other])
-        values[mask & (values == 0)] = number
+        here[mask & (here == 0)] = number
     if shared:
         raise OverlapError(_overlap(shared, names, where))
     image = sitk.GetImageFromArray(values)

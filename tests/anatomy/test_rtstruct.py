@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -169,6 +170,29 @@ def test_a_gap_stays_a_gap_and_is_said(tmp_path: Path) -> None:
     filled = labels.mask("liver").any(axis=(1, 2))
     assert filled.sum() == len(contours) - 4
     assert "interrupted 1 time along its slices" in labels.warnings[0]
+
+
+def test_contours_that_are_there_twice_or_cross_are_said(tmp_path: Path) -> None:
+    scan = grid()
+    contours = ball_contours(scan, 20.0)
+    double = write_structure_set(tmp_path / "a.dcm", [Region("liver", [*contours, contours[3], contours[4]])])
+    labels = LabelMap.read(double, scan=scan)
+    assert np.array_equal(labels.mask("liver"), ball(scan, 20.0))
+    assert labels.warnings == ["'liver' has 2 contours twice; each was taken once"]
+    beside = [contours[9] + np.array([12.0, 0.0, 0.0])]
+    crossing = write_structure_set(tmp_path / "b.dcm", [Region("liver", [*contours, *beside])])
+    assert "contours of 'liver' cross each other in 1 plane" in LabelMap.read(crossing, scan=scan).warnings[0]
+
+
+def test_a_contours_offset_moves_its_slab(tmp_path: Path) -> None:
+    scan = grid()
+    path = write_structure_set(tmp_path / "rs.dcm", [Region("liver", ball_contours(scan, 20.0))])
+    data = pydicom.dcmread(path)
+    for contour in data.ROIContourSequence[0].ContourSequence:
+        contour.ContourOffsetVector = [0.0, 0.0, 3.0]
+    data.save_as(path)
+    moved = LabelMap.read(path, scan=scan).mask("liver")
+    assert np.array_equal(moved[2:], ball(scan, 20.0)[:-2])
 
 
 def test_bad_structure_sets_get_one_sentence(tmp_path: Path) -> None:
