@@ -9,6 +9,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.sr.codedict import codes
+from pydicom.uid import RLELossless
 
 from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
@@ -74,6 +75,12 @@ def test_every_type_with_and_without_empty_frames(
     alone = LabelMap.read(path)
     assert alone.array.shape[0] == (5 if omit else 7)
     assert alone.image.GetOrigin()[2] == (32.5 if omit else 30.0)
+
+
+@pytest.mark.parametrize("kind", ["LABELMAP", "FRACTIONAL"])
+def test_compressed_frames(tmp_path: Path, series: Path, kind: str) -> None:
+    path = write(tmp_path / "seg.dcm", series, values(), kind, transfer_syntax_uid=RLELossless)
+    assert np.array_equal(LabelMap.read(path, scan=Scan.read(series)).array, values())
 
 
 def test_fractions_are_cut_where_stated_and_the_cut_is_recorded(tmp_path: Path, series: Path) -> None:
