@@ -146,7 +146,7 @@ def build_case(
         if labels is None:
             whole = label_map = segment(image, wanted or list(LIVER_CASE), progress=inner)
         else:
-            whole, label_map = _given(image, scan, labels, wanted, label_choice or LabelChoice())
+            whole, label_map = _given(image, scan, labels, wanted, label_choice or LabelChoice(), inner)
     with stages.stage("vessels", "Following vessels") as inner:
         vessels = liver_vessels(whole, inner)
     meshed, carried = _split(label_map)
@@ -197,7 +197,12 @@ def _mended(scan: Scan) -> list[str]:
 
 
 def _given(
-    scan: Scan, source: str | Path, labels: str | Path, wanted: list[str] | None, how: LabelChoice
+    scan: Scan,
+    source: str | Path,
+    labels: str | Path,
+    wanted: list[str] | None,
+    how: LabelChoice,
+    progress: Progress,
 ) -> tuple[LabelMap, LabelMap]:
     """A label map from another tool on the scan's grid: all that it holds, and the wanted structures only."""
 
@@ -211,6 +216,7 @@ def _given(
             priority=how.priority,
             resample=how.resample,
             any_frame=how.any_frame,
+            progress=progress,
         )
 
     try:
