@@ -20,10 +20,9 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
 
 from anatomy import images
-from anatomy.dicom_object import check_frame, coded
+from anatomy.dicom_object import check_frame, coded, one_sentence
 from anatomy.errors import AnatomyError
 from anatomy.polygons import inside
 from anatomy.segments import Found, Reading, Segment, flatten
@@ -72,12 +71,9 @@ def read_contours(path: Path, reading: Reading) -> Found:
             f"{path} holds contours, not voxels (RTSTRUCT): give the scan they were drawn on as well"
         )
     grid = reading.grid
-    data = _open(path)
     warnings: list[str] = []
-    try:
-        regions = _regions(data, reading, path, warnings)
-    except (AttributeError, KeyError, ValueError, TypeError, IndexError) as error:
-        raise AnatomyError(f"{path} is a damaged RTSTRUCT ({error}): export it again") from error
+    with one_sentence(path, "RTSTRUCT"), pydicom.config.disable_value_validation():
+        regions = _regions(pydicom.dcmread(path), reading, path, warnings)
     segments = [
         Segment(number, r.name, partial(_voxels, r, grid, path, warnings), r.what)
         for number, r in zip(_numbers(regions), regions, strict=True)
@@ -98,14 +94,6 @@ class _Region:
     name: str
     contours: list[NDArray[np.float64]]
     what: Coded | None
-
-
-def _open(path: Path) -> pydicom.Dataset:
-    try:
-        with pydicom.config.disable_value_validation():
-            return pydicom.dcmread(path)
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, InvalidDicomError) as error:
-        raise AnatomyError(f"{path} is a damaged or cut-short RTSTRUCT: export it again") from error
 
 
 def _regions(data: pydicom.Dataset, reading: Reading, path: Path, warnings: list[str]) -> list[_Region]:

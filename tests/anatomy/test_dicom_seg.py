@@ -200,6 +200,22 @@ def test_wrong_objects_get_one_sentence(
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_damage_anywhere_is_one_sentence_or_still_labels(tmp_path: Path, series: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    raw = bytearray(write(tmp_path / "seg.dcm", series, values()).read_bytes())
+    for _ in range(1 + 6 * (seed % 3)):
+        raw[rng.integers(132, len(raw))] = rng.integers(0, 256)
+    (tmp_path / "hurt.dcm").write_bytes(raw)
+    try:
+        labels = LabelMap.read(tmp_path / "hurt.dcm")
+    except AnatomyError as error:
+        assert "\n" not in str(error)
+        assert "hurt.dcm" in str(error)
+    else:
+        assert labels.structures
+
+
 def test_names_come_from_the_label_the_code_or_the_person(tmp_path: Path, series: Path) -> None:
     path = write(tmp_path / "seg.dcm", series, values())
     data = pydicom.dcmread(path)

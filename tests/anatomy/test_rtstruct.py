@@ -215,6 +215,21 @@ def test_bad_structure_sets_get_one_sentence(tmp_path: Path) -> None:
         LabelMap.read(tmp_path / "cut.dcm", scan=scan)
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_damage_anywhere_is_one_sentence_or_still_labels(tmp_path: Path, seed: int) -> None:
+    rng, scan = np.random.default_rng(seed), grid()
+    path = write_structure_set(tmp_path / "rs.dcm", [Region("liver", ball_contours(scan, 8.0))])
+    raw = bytearray(path.read_bytes())
+    for _ in range(1 + 6 * (seed % 3)):
+        raw[rng.integers(132, min(len(raw), 3000))] = rng.integers(0, 256)
+    path.write_bytes(raw)
+    try:
+        assert LabelMap.read(path, scan=scan).structures
+    except AnatomyError as error:
+        assert "\n" not in str(error)
+        assert "rs.dcm" in str(error)
+
+
 def test_contours_of_another_frame_of_reference(tmp_path: Path, write_series: object) -> None:
     series = tmp_path / "series"
     write_series(series, np.zeros((40, 64, 70), int), FrameOfReferenceUID="1.2.9")  # type: ignore[operator]
