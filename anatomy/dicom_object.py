@@ -65,7 +65,7 @@ def class_of(path: Path) -> str | None:
 
 def kind_of(path: Path) -> str:
     """What a DICOM file is, in DICOM's own words."""
-    return UID(class_of(path) or "").name or "DICOM object"
+    return UID(class_of(path) or "", pydicom.config.IGNORE).name or "DICOM object"
 
 
 def frames_of_reference(source: Path) -> frozenset[str] | None:

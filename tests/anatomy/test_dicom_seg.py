@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import highdicom
@@ -207,13 +208,11 @@ def test_damage_anywhere_is_one_sentence_or_still_labels(tmp_path: Path, series:
     for _ in range(1 + 6 * (seed % 3)):
         raw[rng.integers(132, len(raw))] = rng.integers(0, 256)
     (tmp_path / "hurt.dcm").write_bytes(raw)
-    try:
-        labels = LabelMap.read(tmp_path / "hurt.dcm")
-    except AnatomyError as error:
-        assert "\n" not in str(error)
-        assert "hurt.dcm" in str(error)
-    else:
-        assert labels.structures
+    with suppress(AnatomyError):
+        assert LabelMap.read(tmp_path / "hurt.dcm").structures
+        return
+    with pytest.raises(AnatomyError, match=r"^[^\n]*hurt\.dcm[^\n]*$"):
+        LabelMap.read(tmp_path / "hurt.dcm")
 
 
 def test_names_come_from_the_label_the_code_or_the_person(tmp_path: Path, series: Path) -> None:
