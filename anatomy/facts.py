@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from anatomy.errors import AnatomyError
 from anatomy.repairs import Repair
@@ -30,6 +31,8 @@ class Facts:
         Contrast phase in one of our own words.
     slice_thickness_mm : float, optional
         Thickness of the slices, mm.
+    series : str, optional
+        Number of the series, stack or volume that was chosen of several; a number, since a UID names a patient.
     repairs : tuple of Repair
         What was done to make a volume of it, in the order it was done.
     """
@@ -38,13 +41,19 @@ class Facts:
     kvp: float | None = None
     contrast: str | None = None
     slice_thickness_mm: float | None = None
+    series: str | None = None
     repairs: tuple[Repair, ...] = ()
+
+    #: Entries of an NRRD header that hold facts.
+    KEYS: ClassVar[tuple[str, ...]] = tuple(
+        _PREFIX + name for name in ("modality", "kvp", "contrast", "slice_thickness_mm", "series", "repairs")
+    )
 
     def to_metadata(self) -> dict[str, str]:
         """Entries for the header of an NRRD file."""
         found = {
             name: str(value)
-            for name in ("modality", "kvp", "contrast", "slice_thickness_mm")
+            for name in ("modality", "kvp", "contrast", "slice_thickness_mm", "series")
             if (value := getattr(self, name)) is not None
         }
         if self.repairs:
@@ -60,15 +69,14 @@ class Facts:
         AnatomyError
             If the entries are damaged.
         """
-        text = {
-            key[len(_PREFIX) :]: value for key, value in entries.items() if key.lower().startswith(_PREFIX)
-        }
+        text = {key[len(_PREFIX) :]: value for key, value in entries.items() if key in cls.KEYS}
         try:
             return cls(
                 text.get("modality", "unknown"),
                 _number(text.get("kvp")),
                 text.get("contrast"),
                 _number(text.get("slice_thickness_mm")),
+                text.get("series"),
                 tuple(Repair(str(name), str(what)) for name, what in json.loads(text.get("repairs", "[]"))),
             )
         except (ValueError, TypeError) as error:

@@ -15,10 +15,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from anatomy.errors import AnatomyError
 from anatomy.repairs import Fault, Repair, refuse_unmended
 
 # A header's rounding moves no corner voxel further than this share of the smallest voxel edge.
 _ROUNDING = 0.1
+# Gantries tilt by up to 30°; beyond twice that an upright grid is mostly empty.
+_MOST_SHEAR_DEGREES = 60.0
 
 
 def affine_of(image: sitk.Image) -> NDArray[np.float64]:
@@ -67,6 +70,10 @@ def squared(
         refuse_unmended([Fault(words, "resample", "interpolates it onto an upright grid")], wanted)
     else:
         refuse_unmended([Fault(words + ": resample it onto its scan first")], frozenset())
+    if shear > _MOST_SHEAR_DEGREES:
+        raise AnatomyError(
+            f"{words}, which is more than any scanner's: its matrix is damaged; convert it again"
+        )
     upright = _upright(image, affine, direction, edges)
     return upright, [Repair("resample", f"axes {shear:.1f}° off a right angle set upright, linear")]
 

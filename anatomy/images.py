@@ -93,6 +93,8 @@ def read_volume(
     if path.is_dir():
         raise AnatomyError(f"{path} is a folder where one {what} file is needed")
     grid = nifti.read_grid(path) if kind in (".nii", ".nii.gz") else None
+    if grid is None and kind in (".nii", ".nii.gz"):
+        raise AnatomyError(_reason(path, what))
     with quiet(), nifti.any_axes():
         try:
             reader = sitk.ImageFileReader()
@@ -132,9 +134,10 @@ def _choose_volume(reader: sitk.ImageFileReader, path: Path, what: str, volume: 
     count = size[3] if len(size) == 4 else 1
     number = "1" if volume is None else str(volume)
     if volume is None and count > 1:
+        choice = f"choose one with series=NUMBER (--series NUMBER), 1 to {count}"
         raise AnatomyError(
-            f"{path} has 4 dimensions ({_times(size)}): {count} volumes where a {what} is one; choose one with "
-            f"series=NUMBER (--series NUMBER), 1 to {count}"
+            f"{path} has 4 dimensions ({_times(size)}): {count} volumes where a {what} is one; "
+            + (choice if what == "scan" else "split it first")
         )
     if not number.isdigit() or not 1 <= int(number) <= count:
         raise AnatomyError(f"{path} has no volume '{volume}': it has {count}, counted from 1")

@@ -61,7 +61,7 @@ class LabelMap:
         _check_names(given)
         self._array = _whole_numbers(image, given)
         self._geometry = image
-        present = np.flatnonzero(np.bincount(self._array.ravel()))
+        present = np.flatnonzero(self._counts)
         self._names = {int(v): given[int(v)] for v in present if v}
         self._empty = {v: n for v, n in sorted(given.items()) if v not in self._names}
         if not self._names:
@@ -108,11 +108,19 @@ class LabelMap:
         return sx, sy, sz
 
     @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        """Voxels of each label value; counted slice by slice, since `bincount` copies what it counts as int64."""
+        most = int(self._array.max()) + 1
+        counts = np.zeros(most, dtype=np.int64)
+        for plane in self._array:
+            counts += np.bincount(plane.ravel(), minlength=most)
+        return counts
+
+    @cached_property
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in millilitres: voxels times voxel volume."""
-        counts = np.bincount(self._array.ravel(), minlength=max(self._names) + 1)
         voxel_ml = float(np.prod(self.spacing_mm)) / 1000.0
-        return {name: float(counts[value]) * voxel_ml for value, name in self._names.items()}
+        return {name: float(self._counts[value]) * voxel_ml for value, name in self._names.items()}
 
     def value(self, name: str) -> int:
         """The label value of a structure.

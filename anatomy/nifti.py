@@ -27,6 +27,8 @@ _SCANNER = 1
 _MM_OF_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 # Two grids of one file agree when no corner voxel is further off than this share of the smallest voxel edge.
 _AGREE = 0.1
+# Codes of the standard: 8 to 64-bit whole numbers, floating point, complex, colour.
+_NUMBER_TYPES = {2, 4, 8, 16, 32, 64, 128, 256, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304}
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 
 
@@ -34,6 +36,7 @@ _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 class _Header:
     """The part of the header that speaks of space."""
 
+    dimensions: int
     size: tuple[int, int, int]
     pixdim: NDArray[np.float64]
     unit: int
@@ -137,11 +140,16 @@ def _read(path: Path) -> _Header | None:
         if len(raw) < 352:
             return None
         size = struct.unpack(f"{order}i", raw[:4])[0]
-        if size == 348 and raw[344:347] in (b"n+1", b"ni1"):
-            return _parse_first(raw, order)
-        if size == 540 and len(raw) == 540:
-            return _parse_second(raw, order)
+        if size == 348 and raw[344:347] == b"n+1":
+            return _sound(_parse_first(raw, order), struct.unpack(f"{order}h", raw[70:72])[0])
+        if size == 540 and len(raw) == 540 and raw[4:7] == b"n+2":
+            return _sound(_parse_second(raw, order), struct.unpack(f"{order}h", raw[12:14])[0])
     return None
+
+
+def _sound(header: _Header, kind: int) -> _Header | None:
+    """The header, or None where its dimensions or its number type cannot be."""
+    return header if 1 <= header.dimensions <= 7 and min(header.size) > 0 and kind in _NUMBER_TYPES else None
 
 
 def _parse_first(raw: bytes, order: str) -> _Header:
@@ -168,8 +176,8 @@ def _header(
     floats: NDArray[np.float64],
 ) -> _Header:
     sform = np.vstack([floats[6:18].reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])
-    size = (max(dim[1], 1), max(dim[2], 1), max(dim[3], 1))
-    return _Header(size, pixdim, unit, codes[0], codes[1], floats[:3], floats[3:6], sform)
+    size = (dim[1], dim[2] if dim[0] > 1 else 1, dim[3] if dim[0] > 2 else 1)
+    return _Header(dim[0], size, pixdim, unit, codes[0], codes[1], floats[:3], floats[3:6], sform)
 
 
 @contextmanager

@@ -144,8 +144,11 @@ class Scan:
                 return cls(*dicom.read_series(path, series, repair, progress))
         image, done = images.read_volume(path, "scan", series, repair)
         try:
-            facts = Facts.from_metadata({key: image.GetMetaData(key) for key in image.GetMetaDataKeys()})
-            return cls(image, replace(facts, repairs=(*facts.repairs, *done)))
+            facts = Facts.from_metadata(
+                {key: image.GetMetaData(key) for key in Facts.KEYS if image.HasMetaDataKey(key)}
+            )
+            chosen = facts.series if series is None else str(series)
+            return cls(image, replace(facts, series=chosen, repairs=(*facts.repairs, *done)))
         except AnatomyError as error:
             raise AnatomyError(f"{path}: {error}") from error
 
@@ -167,6 +170,9 @@ class Scan:
 
 def _plain(image: sitk.Image) -> sitk.Image:
     """The image as int16 or float32 without the metadata of its file."""
+    if image.GetPixelID() == sitk.sitkInt16 and not image.GetMetaDataKeys():
+        # What DICOM gives: shared with the caller until one of the two writes to it.
+        return sitk.Image(image)
     array = sitk.GetArrayViewFromImage(image)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise AnatomyError(

@@ -37,6 +37,8 @@ class NodalAveraging:
         Stress-free volumes, mm³.
     bulk : ndarray, shape (m,), float64
         Bulk modulus of each cell, kPa; equal values are one tissue.
+    stabilisation : float
+        Share β that stays unaveraged.
 
     Attributes
     ----------
@@ -48,7 +50,10 @@ class NodalAveraging:
         One where a cell takes part in an average.
     """
 
-    def __init__(self, tets: Index, volumes: Array, bulk: Array) -> None:
+    def __init__(
+        self, tets: Index, volumes: Array, bulk: Array, stabilisation: float = STABILISATION
+    ) -> None:
+        self.stabilisation = stabilisation
         moduli, tissue = np.unique(bulk, return_inverse=True)
         pair = tets * len(moduli) + tissue[:, None]
         keys, row = np.unique(pair, return_inverse=True)
@@ -67,7 +72,7 @@ class NodalAveraging:
 
     def vertex_pressure(self, jacobians: Array) -> Array:
         """p of each average, kPa, shape (q,)."""
-        return (1 - STABILISATION) * self.bulk * (self.dilatation(jacobians) - 1)
+        return (1 - self.stabilisation) * self.bulk * (self.dilatation(jacobians) - 1)
 
     def pressure(self, jacobians: Array) -> Array:
         """p₀ of each cell, kPa, shape (m,)."""
@@ -76,4 +81,4 @@ class NodalAveraging:
     def energy(self, jacobians: Array) -> float:
         """Averaged volumetric energy, µJ."""
         strain = self.dilatation(jacobians) - 1
-        return float((1 - STABILISATION) / 2 * np.sum(self.volumes * self.bulk * strain**2))
+        return float((1 - self.stabilisation) / 2 * np.sum(self.volumes * self.bulk * strain**2))

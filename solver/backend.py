@@ -117,16 +117,23 @@ import basix.ufl  # noqa: E402
 import dolfinx  # noqa: E402
 import ufl  # noqa: E402
 from dolfinx import fem, la, mesh  # noqa: E402
+from dolfinx.fem import petsc as _petsc  # noqa: E402
 from mpi4py import MPI  # noqa: E402
 from petsc4py import PETSc  # noqa: E402
+
+# Dispatched on their first argument, which type checkers do not follow.
+assemble_matrix: Any = _petsc.assemble_matrix
+create_matrix: Any = _petsc.create_matrix
 
 __all__ = [
     "MPI",
     "PETSc",
+    "assemble_matrix",
     "basix",
     "cache_folder",
     "compile_expression",
     "compile_form",
+    "create_matrix",
     "dolfinx",
     "fem",
     "jit_options",

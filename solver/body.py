@@ -12,12 +12,14 @@ new body takes the scanned shape as stress-free (`scanned_displacement` zero); `
 finds the true one.
 
 Vertices keep the order of the `OrganMesh` outside of this class; DOLFINx reorders them, and `to_organ`,
-`from_organ` (vertices) and `cells_to_organ`, `cells_from_organ` (tetrahedra) lead from one to the other.
+`from_organ` (vertices) and `cells_to_organ`, `cells_from_organ` (tetrahedra) lead from one to the other. A
+body may be spread over several processes (`solver.processes`): then `mesh` and the orders that come with it
+are the part of this process, and arrays in OrganMesh order are whole on every one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -32,6 +34,8 @@ from solver.averaging import STABILISATION, NodalAveraging
 from solver.backend import MPI, basix, fem, mesh, ufl
 from solver.errors import SolverError
 from solver.materials import Law, Membrane
+from solver.processes import Processes
+from solver.rigid_modes import free_modes, rigid_modes
 from solver.tissues import Tissue, tissue_of
 
 Array = NDArray[np.float64]
@@ -56,18 +60,25 @@ class Body:
         Acceleration in LPS mm/s²; the default is that of a patient lying on the back. Zeros switch it off.
     reference_points : ndarray, shape (n, 3), optional
         Stress-free vertex positions; default the scanned ones.
-    fibres : ndarray, shape (m, d, 3), optional
+    fibres : ndarray, shape (m, d, 3), or callable, optional
         Unit directions of up to d fibre families of each tetrahedron, in the stress-free shape, for laws that
-        have them.
+        have them; or a function from points (k, 3) of that shape to directions (k, d, 3), where they turn
+        within a tetrahedron.
+    stabilisation : float
+        Share of the change of volume that "P1-averaged" leaves unaveraged, see `solver.averaging`; the live tier
+        keeps to the default.
     patches : mapping of str to ndarray, shape (k, 3), optional
         Exterior triangles, by vertices, on which loads may act (`solver.loads`).
+    comm : mpi4py.MPI.Comm, optional
+        Processes that share the body, each of which builds it with the same arguments; default this one alone.
+        In a script that runs under `mpiexec`, give `MPI.COMM_WORLD`.
 
     Attributes
     ----------
     organ, tissues, attachments, gravity_mm_s2
         As given, completed.
     mesh : dolfinx.mesh.Mesh
-        Linear tetrahedra, on this process alone, of the stress-free shape.
+        Linear tetrahedra of the stress-free shape; of several processes, this one's part.
     space : dolfinx.fem.FunctionSpace
         Continuous linear vectors on `mesh`.
     reference_points : ndarray, shape (n, 3), float64
@@ -90,10 +101,14 @@ class Body:
         gravity_mm_s2: ArrayLike = (0.0, 9810.0, 0.0),
         reference_points: Array | None = None,
         patches: Mapping[str, Index] | None = None,
-        fibres: Array | None = None,
+        fibres: Array | Callable[[Array], Array] | None = None,
+        stabilisation: float = STABILISATION,
+        comm: Any = None,
     ) -> None:
         self.organ = organ
+        self.processes = Processes(MPI.COMM_SELF if comm is None else comm)
         self.fibres = fibres
+        self.stabilisation = stabilisation
         self.patches = dict(patches or {})
         self.gravity_mm_s2 = _vector(gravity_mm_s2)
         self.tissues = _complete(organ, tissues)
@@ -103,6 +118,7 @@ class Body:
             raise SolverError(
                 f"The stress-free shape has {len(points)} vertices and the organ {len(organ.points)}."
             )
+        _check_upright(points, organ)
         self.reference_points = points
         self.scanned_displacement = organ.points - points
         self._build_mesh()
@@ -121,6 +137,8 @@ class Body:
             reference_points,
             self.patches,
             self.fibres,
+            self.stabilisation,
+            self.processes.comm,
         )
 
     # ------------------------------------------------------------------ mesh and the maps both ways
@@ -134,18 +152,24 @@ class Body:
             )
         element = basix.ufl.element("Lagrange", "tetrahedron", 1, shape=(3,))
         domain = ufl.Mesh(element)
-        self.mesh = mesh.create_mesh(MPI.COMM_SELF, self.organ.tets, domain, self.reference_points)
+        # Nothing here integrates over inner facets, so no cell is needed twice.
+        partition: Any = mesh.create_cell_partitioner
+        tets = self.organ.tets[self.processes.part(len(self.organ.tets))]
+        points = self.reference_points[self.processes.part(len(self.organ.points))]
+        self.mesh = mesh.create_mesh(
+            self.processes.comm, tets, domain, points, partition(mesh.GhostMode.none, 2)
+        )
         self.space = fem.functionspace(self.mesh, ("Lagrange", 1, (3,)))
         self.cell_space = fem.functionspace(self.mesh, ("DG", 0))
         self.tet_of_cell = np.asarray(self.mesh.topology.original_cell_index, dtype=np.int64)
-        self.cell_of_tet = np.argsort(self.tet_of_cell)
         self.vertex_of_node = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
         node_of_dof = np.empty(len(self.vertex_of_node), dtype=np.int64)
         node_of_dof[self.space.dofmap.list.ravel()] = self.mesh.geometry.dofmaps[0].ravel()
         self.vertex_of_dof = self.vertex_of_node[node_of_dof]
-        self.dof_of_vertex = np.argsort(self.vertex_of_dof)
+        self.dof_of_vertex = np.full(len(self.organ.points), -1, dtype=np.int64)
+        self.dof_of_vertex[self.vertex_of_dof] = np.arange(len(self.vertex_of_dof))
 
-    def to_organ(self, values: Array) -> Array:
+    def to_organ(self, values: NDArray[Any]) -> NDArray[Any]:
         """Vertex values from the order of `space` to OrganMesh order.
 
         Parameters
@@ -153,9 +177,16 @@ class Body:
         values : ndarray, shape (3 n,), (n,) or (n, d)
             Flat arrays of 3 n entries (`Function.x.array` of `space`) become (n, 3).
         """
-        n = len(self.dof_of_vertex)
+        n = len(self.vertex_of_dof)
         rows = values.reshape(n, -1) if values.size == 3 * n else values
-        return np.ascontiguousarray(rows[self.dof_of_vertex])
+        return self._scattered(rows, self.vertex_of_dof, self.space.dofmap.index_map.size_local)
+
+    def _scattered(self, rows: NDArray[Any], place: Index, owned: int) -> NDArray[Any]:
+        """The rows this process owns, put in their places among those of the others."""
+        length = int(self.processes.total(owned))
+        whole = np.zeros((length, *rows.shape[1:]), dtype=rows.dtype)
+        whole[place[:owned]] = rows[:owned]
+        return self.processes.whole(whole)
 
     def from_organ(self, values: Array) -> Array:
         """Vertex values, shape (n,) or (n, d), from OrganMesh order to the order of `space`."""
@@ -163,7 +194,7 @@ class Body:
 
     def cells_to_organ(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values of the cells of `mesh`, shape (m, …), in the order of the organ's tetrahedra."""
-        return np.ascontiguousarray(np.asarray(values)[self.cell_of_tet])
+        return self._scattered(np.asarray(values), self.tet_of_cell, len(self.tet_of_cell))
 
     def cells_from_organ(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values of the organ's tetrahedra, shape (m, …), in the order of the cells of `mesh`."""
@@ -185,6 +216,7 @@ class Body:
         self.bulk = self._cellwise(
             {name: t.compressibility.bulk_kPa for name, t in self.tissues.items() if t.compressibility}
         )
+        self.shear = self._cellwise({name: t.law.initial_shear_kPa for name, t in self.tissues.items()})
         self.gravity = fem.Constant(self.mesh, self.gravity_mm_s2.copy())
         groups: dict[tuple[type[Law], tuple[float, ...], str], list[str]] = {}
         for name, tissue in self.tissues.items():
@@ -200,10 +232,12 @@ class Body:
             self._groups.append((first, names, coefficients))
 
     @cached_property
-    def fibre_fields(self) -> tuple[fem.Function, ...]:
-        """Cell-wise fibre directions, one function a family."""
+    def fibre_fields(self) -> tuple[Any, ...]:
+        """Fibre directions, one function a family: cell-wise, or quadratic in each cell where they turn."""
         if self.fibres is None:
             return ()
+        if callable(self.fibres):
+            return self._turning_fibres(self.fibres)
         count = len(self.organ.tets)
         if self.fibres.ndim != 3 or self.fibres.shape[::2] != (count, 3):
             raise SolverError(
@@ -217,7 +251,23 @@ class Body:
             fields.append(field)
         return tuple(fields)
 
-    def _fibres_of(self, tissue: Tissue) -> tuple[fem.Function, ...]:
+    def _turning_fibres(self, directions: Callable[[Array], Array]) -> tuple[Any, ...]:
+        space = fem.functionspace(self.mesh, ("DG", 2, (3,)))
+        points = space.tabulate_dof_coordinates()[space.dofmap.list]
+        # A hair inside of the cell: at an apex the directions of all cells around differ.
+        points += 1e-6 * (points.mean(axis=1, keepdims=True) - points)
+        order = np.argsort(space.dofmap.list.ravel())
+        values = np.asarray(directions(points.reshape(-1, 3)[order]), dtype=np.float64)
+        if values.ndim != 3 or values.shape[2] != 3:
+            raise SolverError(f"The fibre function gives shape {values.shape}; give (points, families, 3).")
+        fields = []
+        for family in range(values.shape[1]):
+            field = fem.Function(space)
+            field.x.array[:] = values[:, family].ravel()
+            fields.append(field / ufl.sqrt(ufl.inner(field, field)))
+        return tuple(fields)
+
+    def _fibres_of(self, tissue: Tissue) -> tuple[Any, ...]:
         if len(self.fibre_fields) < tissue.law.fibres:
             raise SolverError(
                 f"{type(tissue.law).__name__} of '{tissue.name}' needs {tissue.law.fibres} fibre directions a "
@@ -268,14 +318,15 @@ class Body:
         domains = []
         for number, facets, name in patches:
             wanted = _keys(facets, len(self.organ.points))
-            at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-            outside = int((keys[order][at] != wanted).sum())
+            hit = np.isin(wanted, keys)
+            outside = int((self.processes.whole(hit.astype(np.int64)) == 0).sum())
             if outside:
                 raise SolverError(
                     f"{outside} facets of the patch '{name}' are not on the outer surface of the organ; "
                     "choose them from OrganMesh.exterior."
                 )
-            found = np.sort(exterior[order[at]]).astype(np.int32)
+            found = exterior[order[np.searchsorted(keys[order], wanted[hit])]]
+            found = np.sort(found).astype(np.int32)
             entities = fem.compute_integration_domains(fem.IntegralType.exterior_facet, topology, found)
             domains.append((number, np.asarray(entities).ravel()))
         return domains
@@ -319,7 +370,9 @@ class Body:
         graph = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n))
         return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
-    def check_supported(self, held: ArrayLike = (), components: ArrayLike | None = None) -> None:
+    def check_supported(
+        self, held: ArrayLike = (), components: ArrayLike | None = None, loads: Sequence[Any] = ()
+    ) -> None:
         """Refuse a body of which a piece could move rigidly without resistance.
 
         Parameters
@@ -328,26 +381,28 @@ class Body:
             Vertices whose displacement is prescribed, OrganMesh order, shape (k,).
         components : array-like of bool, shape (k, 3), optional
             Which of their components are; default all.
+        loads : sequence of Load
+            Those among them that hold the body (ligaments, contact) count as support.
 
         Raises
         ------
         SolverError
-            Names the piece, by the structures in it, and its free rigid-body mode.
+            Names the piece, by the structures in it, and its free rigid-body modes.
         """
         held = np.asarray(held, dtype=np.int64)
         holds = np.ones((len(held), 3)) if components is None else np.asarray(components, dtype=np.float64)
         for piece in range(int(self.components.max()) + 1):
-            free = self._free_mode(piece, held, holds)
+            free = self._free_modes(piece, held, holds, loads)
             if free:
                 region = self.organ.region[self.components[self.organ.tets[:, 0]] == piece]
                 names = ", ".join(self.organ.structures[int(v)] for v in np.unique(region))
                 raise SolverError(
-                    f"The piece made of {names} ({len(region)} tetrahedra) is not held against {free}; "
+                    f"The piece made of {names} ({len(region)} tetrahedra) is not held against {', '.join(free)}; "
                     "attach it, or hold some of its vertices."
                 )
 
-    def _free_mode(self, piece: int, held: Index, holds: Array) -> str:
-        """Name of a rigid-body mode of a piece that nothing resists, or an empty string."""
+    def _free_modes(self, piece: int, held: Index, holds: Array, loads: Sequence[Any]) -> list[str]:
+        """Names of the rigid-body modes of a piece that nothing resists."""
         points = self.reference_points
         mine = self.components == piece
         centre = points[mine].mean(axis=0)
@@ -362,20 +417,23 @@ class Body:
             twice = np.linalg.norm(cross, axis=1)
             normal = cross / twice[:, None]
             for corner in (x, y, z):
-                modes = _rigid_modes((corner - centre) / size)
+                modes = rigid_modes((corner - centre) / size)
                 along = np.einsum("fij,fi->fj", modes, normal)
                 both = np.einsum("f,fij,fik->jk", twice / 6 * a.tangential_kPa_mm, modes, modes)
                 only = np.einsum(
                     "f,fj,fk->jk", twice / 6 * (a.normal_kPa_mm - a.tangential_kPa_mm), along, along
                 )
                 stiffness += both + only
+        for load in loads:
+            if hasattr(load, "support"):
+                vertices, springs = load.support(self)
+                own = mine[vertices]
+                modes = rigid_modes((points[vertices[own]] - centre) / size)
+                stiffness += np.einsum("fia,fij,fjb->ab", modes, springs[own], modes)
         inside = mine[held]
-        modes = holds[inside][:, :, None] * _rigid_modes((points[held[inside]] - centre) / size)
+        modes = holds[inside][:, :, None] * rigid_modes((points[held[inside]] - centre) / size)
         stiffness += max(1.0, float(np.trace(stiffness))) * np.einsum("fij,fik->jk", modes, modes)
-        values, vectors = np.linalg.eigh(stiffness)
-        if values[0] > 1e-9 * max(values[-1], 1e-300):
-            return ""
-        return _mode_name(vectors[:, 0])
+        return free_modes(stiffness, centre, size)
 
     # ------------------------------------------------------------------ energy
 
@@ -415,7 +473,7 @@ class Body:
                 if volumetric == "mixed":
                     density += tissue.compressibility.mixed(J, pressure, self.bulk)
                 else:
-                    share = STABILISATION if volumetric == "averaged" else 1.0
+                    share = self.stabilisation if volumetric == "averaged" else 1.0
                     density += share * tissue.compressibility.energy(J, self.bulk)
             elif volumetric != "exact":
                 raise SolverError(
@@ -428,6 +486,24 @@ class Body:
             stiffness = fem.Constant(self.mesh, capsule.stiffness_kPa_mm)
             total += capsule.energy(F, normal, stiffness) * ds(CAPSULE_ID + index)
         return total
+
+    def law_energies(self, F: Any) -> list[tuple[Any, NDArray[np.int32]]]:
+        """Energy density of the laws alone, kPa, without their compressibility, and the cells of each.
+
+        Parameters
+        ----------
+        F : UFL tensor
+            Deformation gradient.
+
+        Returns
+        -------
+        list of (UFL expression, ndarray of int32)
+            In the order of the subdomains of `dx`.
+        """
+        return [
+            (tissue.law.energy(F, coefficients, self._fibres_of(tissue)), self._cells_of(names))
+            for tissue, names, coefficients in self._groups
+        ]
 
     def support_energy(self, u: Any) -> ufl.Form | int:
         """Energy stored in the attachments; zero where there is none."""
@@ -453,13 +529,16 @@ class Body:
             raise SolverError(
                 "Nodal averaging is written for K/2 (J − 1)²; give every tissue that compressibility."
             )
-        tets = self.dof_of_vertex[self.organ.tets[self.tet_of_cell]]
-        return NodalAveraging(tets, self.rest_volumes, self.bulk.x.array)
+        if self.processes.count > 1:
+            raise SolverError(
+                "Nodal averaging runs on one process; under mpiexec use the element 'P1-P1', 'P2' or 'P2-P1'."
+            )
+        return NodalAveraging(self.cell_dofs, self.rest_volumes, self.bulk.x.array, self.stabilisation)
 
     @cached_property
     def mass_kg(self) -> float:
         """Mass of the body, kg."""
-        return float(self.rest_volumes @ self.density.x.array)
+        return self.processes.total(float(self.rest_volumes @ self.density.x.array))
 
     @cached_property
     def cell_dofs(self) -> Index:
@@ -481,6 +560,19 @@ def tet_volumes(points: Array, tets: Index) -> Array:
     """Signed volumes of tetrahedra, mm³, shape (m,)."""
     a, b, c, d = (points[tets[:, i]] for i in range(4))
     return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6.0)
+
+
+def _check_upright(points: Array, organ: OrganMesh) -> None:
+    """Refuse a stress-free shape that is not finite or turns tetrahedra inside out."""
+    if not np.isfinite(points).all():
+        raise SolverError("The stress-free shape has vertices that are not finite; give millimetres.")
+    inverted = np.flatnonzero(tet_volumes(points, organ.tets) <= 0)
+    if len(inverted):
+        at = organ.points[organ.tets[inverted[0]]].mean(axis=0)
+        raise SolverError(
+            f"The stress-free shape turns {len(inverted)} of {len(organ.tets)} tetrahedra inside out, one at "
+            f"x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm; give a shape that folds nothing."
+        )
 
 
 def _vector(values: ArrayLike) -> Array:
@@ -505,22 +597,3 @@ def _keys(facets: Index, count: int) -> Index:
     """One number for each triangle, whatever the order of its vertices."""
     a, b, c = np.sort(np.asarray(facets, dtype=np.int64), axis=1).T
     return (a * count + b) * count + c
-
-
-def _rigid_modes(offset: Array) -> Array:
-    """Displacement of points by three translations and three rotations, shape (k, 3, 6)."""
-    modes = np.zeros((len(offset), 3, 6))
-    modes[:, [0, 1, 2], [0, 1, 2]] = 1
-    x, y, z = offset.T
-    modes[:, 1, 3], modes[:, 2, 3] = -z, y
-    modes[:, 0, 4], modes[:, 2, 4] = z, -x
-    modes[:, 0, 5], modes[:, 1, 5] = -y, x
-    return modes
-
-
-def _mode_name(mode: Array) -> str:
-    axes = ("left-right", "front-back", "head-foot")
-    largest = int(np.abs(mode).argmax())
-    return f"{'translation' if largest < 3 else 'rotation'} about the {axes[largest % 3]} axis".replace(
-        "translation about", "translation along"
-    )

@@ -4,9 +4,10 @@ The load (gravity, surface loads, moved vertices) is put on in steps. Each step 
 through the last two equilibria, or from one linear solve that carries the moved vertices along, and is
 brought to equilibrium by Newton's method with backtracking. A step counts only if Newton converged, every
 value is finite and J stays above 0.3 at every quadrature point: a residual can vanish on a branch where the
-tissue is turned inside out. A step that fails is taken back and halved; when halving does not help the
-solve is refused, saying where and why, and nothing of it is kept (Bonet & Wood 2008, ch. 9; Wriggers 2008,
-ch. 5).
+tissue is turned inside out. A step that fails is taken back and halved (Bonet & Wood 2008, ch. 9; Wriggers 2008,
+ch. 5). When halving does not help, the path of equilibria may have ended, as when a shallow dome snaps through: the
+body is let come to rest from there (pseudo-transient continuation). Failing that too, the solve is refused, saying
+where and why, and nothing of it is kept.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anatomy.progress import Progress, silent
+from solver.backend import PETSc
 from solver.body import Body
+from solver.contact import Contacts
 from solver.elements import Element, ElementName, make_element
 from solver.errors import SolverError
-from solver.linear import Factor
+from solver.linear import LinearSolver, solver_for
 from solver.loads import Load
 
 Array = NDArray[np.float64]
@@ -32,7 +35,11 @@ MINIMUM_JACOBIAN = 0.3
 RELATIVE_RESIDUAL = 1e-9
 NEWTON_ITERATIONS = 20
 FOLDED = 0.05
+AUGMENTATIONS = 30
 SMALLEST_STEP = 1.0 / 512
+LEAP = 1.0 / 32
+RELAXATIONS = 120
+LOOSEST_FORCING = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +71,11 @@ class State:
     element : str
         Element it was solved with.
     solution : ndarray, shape (unknowns,), float64
-        Every unknown of that element, to go on from.
+        Every unknown of that element that this process owns, to go on from.
+    unknowns : int
+        Size of the system, on all processes.
+    relaxed : bool
+        Whether the path of equilibria ended on the way, at a limit point, and the body came to rest beyond it.
     """
 
     displacement: Array
@@ -80,11 +91,8 @@ class State:
     seconds: float
     element: ElementName
     solution: Array
-
-    @property
-    def unknowns(self) -> int:
-        """Size of the system."""
-        return len(self.solution)
+    unknowns: int
+    relaxed: bool = False
 
 
 class _Failed(Exception):
@@ -101,7 +109,7 @@ class Equilibrium:
     Parameters
     ----------
     body : Body
-    element : {"P2-P1", "P2", "P1", "P1-averaged"}
+    element : {"P2-P1", "P1-P1", "P2", "P1", "P1-averaged"}
         See `solver.elements`. "P1-averaged" gives the exact equilibrium of the live tier's own
         discretisation.
     loads : sequence of Load
@@ -154,12 +162,15 @@ class Equilibrium:
         """
         began = time.perf_counter()
         vertices, target = self._checked(prescribed)
-        self.body.check_supported(vertices, np.isfinite(target))
+        self.body.check_supported(vertices, np.isfinite(target), self.element.loads)
+        path = None
         try:
             path = _Path(self, vertices, target, gravity, start)
             x, iterations, taken = path.follow(steps, progress)
             state = self._state(path, x, iterations, taken, time.perf_counter() - began)
         finally:
+            if path is not None:
+                path.linear.destroy()
             # The forms of a body are shared: leave its own gravity in them.
             self.body.gravity.value[:] = self.body.gravity_mm_s2
         progress("equilibrium", 1.0)
@@ -183,15 +194,15 @@ class Equilibrium:
     def _state(self, path: _Path, x: Array, iterations: int, steps: int, seconds: float) -> State:
         element = self.element
         residual = element.residual(x)
-        nodes = element.interpolation.T @ residual[element.displacements]
+        forces = element.forces_at_vertices(residual)
         from_reference = element.at_vertices(x)
         return State(
             displacement=from_reference - self.body.scanned_displacement,
             from_reference=from_reference,
             pressure_kPa=element.pressure(x),
             held=path.vertices,
-            reaction_mN=np.where(np.isfinite(path.target), nodes[path.vertices], 0.0),
-            minimum_jacobian=float(element.jacobians(x).min()),
+            reaction_mN=np.where(np.isfinite(path.target), forces[path.vertices], 0.0),
+            minimum_jacobian=path.lowest(element.jacobians(x)),
             strain_energy_uJ=element.strain_energy(x),
             residual=path.relative(residual),
             iterations=iterations,
@@ -199,6 +210,8 @@ class Equilibrium:
             seconds=seconds,
             element=element.name,
             solution=x,
+            unknowns=element.all_unknowns,
+            relaxed=path.relaxed,
         )
 
 
@@ -209,14 +222,18 @@ class _Path:
         self, solver: Equilibrium, vertices: Index, target: Array, gravity: bool, start: State | Array | None
     ) -> None:
         self.element, self.body = solver.element, solver.body
+        self.processes = self.body.processes
+        self.linear: LinearSolver = solver_for(self.element)
         self.vertices, self.target = vertices, target
         known = bool(np.any(self.body.scanned_displacement))
         self.x0 = self._begin(start)
+        self.contacts = Contacts(self.element, self.x0)
         self._grow_loads = start is None and not known
         self.gravity = self.body.gravity_mm_s2 if gravity else np.zeros(3)
         self._fix(vertices, target)
         self.loads = self._forces_at_start()
         self.iterations = 0
+        self.relaxed = False
 
     def _begin(self, start: State | Array | None) -> Array:
         """Unknowns to start from: those of a state of this element, else what its vertices interpolate."""
@@ -245,10 +262,11 @@ class _Path:
         part = share if self._grow_loads else 1.0
         self.body.gravity.value[:] = self.gravity * part
         self.element.share.value[()] = part
+        self.contacts.follow(share)
 
     def _grows(self) -> bool:
         """Whether a smaller share of the load is another problem at all."""
-        return self._grow_loads or not np.array_equal(self.held_at(0.0), self.final)
+        return self._grow_loads or self.contacts.moving or self._any(self.held_at(0.0) - self.final)
 
     def held_at(self, share: float) -> Array:
         """Values of the prescribed unknowns at this share of the load."""
@@ -265,19 +283,34 @@ class _Path:
             # A remainder of rounding is no step of its own.
             upto = 1.0 if 1.0 - share - step < 1e-9 else share + step
             try:
-                y, spent = self._step(x, last, share, upto)
+                y, spent = self._settled(*self._step(x, last, share, upto))
             except _Failed as failure:
+                self.contacts.back()
                 step *= min(0.5, max(0.05, failure.reach))
-                if step < SMALLEST_STEP or not self._grows():
-                    raise SolverError(
-                        f"No equilibrium beyond {share:.1%} of the load: {failure}; "
-                        "pull less far, spread the load over a larger patch, or refine the mesh there."
-                    ) from failure
-                continue
-            last, x, share, taken = (x, share), y, upto, taken + 1
-            step *= 2.0 if spent <= 6 else 1.0 if spent <= 10 else 0.5
+                if step >= SMALLEST_STEP and self._grows():
+                    continue
+                upto = min(1.0, share + LEAP) if self._grows() else 1.0
+                y, spent = self._leap(x, share, upto, failure)
+                last, step = None, LEAP
+            else:
+                last = (x, share)
+                step *= 2.0 if spent <= 6 else 1.0 if spent <= 10 else 0.5
+            x, share, taken = y, upto, taken + 1
             progress("equilibrium", 0.99 * share)
         return x, self.iterations, taken
+
+    def _leap(self, x: Array, share: float, upto: float, failure: _Failed) -> tuple[Array, int]:
+        """Equilibrium past a point where the path of equilibria ends, or the refusal for want of one."""
+        try:
+            y, _ = self._settled(self._relax(x, upto), 0)
+        except _Failed:
+            self.contacts.undo()
+            raise SolverError(
+                f"No equilibrium beyond {share:.1%} of the load: {failure}; "
+                "load or pull less, spread the load over a larger patch, or refine the mesh there."
+            ) from failure
+        self.relaxed = True
+        return y, NEWTON_ITERATIONS
 
     def _step(
         self, x: Array, last: tuple[Array, float] | None, share: float, upto: float
@@ -289,83 +322,168 @@ class _Path:
         before, at = last
         guess = x + (x - before) * (upto - share) / (share - at)
         guess[self.fixed] = self.held_at(upto)
-        if self.element.jacobians(guess).min() < MINIMUM_JACOBIAN:
+        if self.lowest(self.element.jacobians(guess)) < MINIMUM_JACOBIAN:
             return self._newton(x.copy(), self.held_at(upto) - x[self.fixed])
         return self._newton(guess, np.zeros(len(self.fixed)))
+
+    def _settled(self, x: Array, spent: int) -> tuple[Array, int]:
+        """Equilibrium with the contact pressures that hold every shape out, and the iterations of all."""
+        for _ in range(AUGMENTATIONS):
+            if not self.contacts.augment(x):
+                self.contacts.commit(x)
+                return x, spent
+            x, more = self._newton(x.copy(), np.zeros(len(self.fixed)))
+            spent = max(spent, more)
+        raise _Failed(f"contact did not settle in {AUGMENTATIONS} augmentations")
 
     def _newton(self, x: Array, move: Array) -> tuple[Array, int]:
         """Newton's method from x; `move` is what the prescribed unknowns still lack."""
         residual = self.element.residual(x)
+        forcing = LOOSEST_FORCING
         for iteration in range(1, NEWTON_ITERATIONS + 1):
             self.iterations += 1
-            x, residual = self._iterate(x, residual, move)
-            move = np.zeros_like(move)
-            if self.relative(residual) < RELATIVE_RESIDUAL:
+            before = self.size(residual)
+            x, residual = self._iterate(x, residual, move, forcing)
+            left = self.relative(residual)
+            if left < RELATIVE_RESIDUAL:
                 self._guard(x)
                 return x, iteration
+            forcing = (
+                LOOSEST_FORCING if self._any(move) else self._forcing(self.size(residual) / before, left)
+            )
+            move = np.zeros_like(move)
         raise _Failed(
             f"Newton's method did not converge in {NEWTON_ITERATIONS} iterations "
             f"(residual {self.relative(residual):.1e}, {self._where_force(residual)})"
         )
 
-    def _iterate(self, x: Array, residual: Array, move: Array) -> tuple[Array, Array]:
+    def _relax(self, x: Array, upto: float) -> Array:
+        """Pseudo-transient continuation (Kelley & Keyes 1998, SIAM J Numer Anal 35:508): implicit steps along the flow
+        D x' = −r(x), D the diagonal stiffness of the displacements. Its steps grow as the imbalance falls (switched
+        evolution relaxation) and end as Newton's. The flow comes to rest where the tissue would, had it no mass: past a
+        limit point in the shape it snaps to.
+        """
+        self.load(upto)
+        x = x.copy()
+        x[self.fixed] = self.held_at(upto)
+        damping = self._diagonal(x)
+        residual = self.element.residual(x)
+        moved = self.element.displacements.ravel()
+        drag = 1.0
+        for _ in range(RELAXATIONS):
+            self.iterations += 1
+            change = self._solve(x, residual, np.zeros(len(self.fixed)), 1e-3, drag * damping)[0]
+            y = x + change
+            after = self.element.residual(y)
+            growth = self.size(after) / max(self.size(residual), 1e-300)
+            # Energy that the step sets free, by the trapezoidal rule; a flow must not gain any.
+            gained = self.processes.total(float(np.vdot((residual + after)[moved], change[moved])))
+            if not (self.lowest(self.element.jacobians(y)) > FOLDED and (gained <= 0.0 or growth < 0.5)):
+                drag *= 4.0
+                continue
+            drag *= float(np.clip(growth, 0.1, 0.5))
+            x, residual = y, after
+            if self.relative(residual) < RELATIVE_RESIDUAL:
+                self._guard(x)
+                return x
+        raise _Failed(f"the tissue does not come to rest ({self._where_force(residual)})")
+
+    def _diagonal(self, x: Array) -> Array:
+        """Stiffness of every displacement against itself, zero for other unknowns."""
+        diagonal = self.element.operator(x).getDiagonal()
+        stiffness = np.zeros(diagonal.getLocalSize())
+        moved = self.element.displacements.ravel()
+        stiffness[moved] = np.abs(diagonal.array[moved])
+        diagonal.destroy()
+        return stiffness
+
+    @staticmethod
+    def _forcing(gain: float, left: float) -> float:
+        """How accurately the next linear system is worth solving (Eisenstat & Walker 1996, SIAM J Sci Comput 17:16,
+        choice 2): as far as the last step was quadratic, but not beyond what ends the iteration.
+        """
+        return min(LOOSEST_FORCING, max(0.9 * gain**2, 0.1 * RELATIVE_RESIDUAL / left))
+
+    def _any(self, move: Array) -> bool:
+        return not self.processes.every(not np.any(move))
+
+    def _iterate(self, x: Array, residual: Array, move: Array, forcing: float) -> tuple[Array, Array]:
         """One Newton step, shortened where it must be, and the residual after it."""
-        tangent = self.element.tangent(x)
-        extra = tangent.shape[0] - len(residual)
-        inside = np.concatenate([self.free, len(residual) + np.arange(extra)])
-        rows = tangent[inside]
-        load = np.concatenate([-residual[self.free], np.zeros(extra)])
-        if np.any(move):
-            load -= rows[:, self.fixed] @ move
+        change, load = self._solve(x, residual, move, forcing)
+        return self._damp(x, change, load, whole=self._any(move))
+
+    def _solve(
+        self, x: Array, residual: Array, move: Array, forcing: float, drag: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Solution of the linearised equations at x, and their right-hand side; `drag` is added to their diagonal."""
+        load = -residual
+        matrix = self.element.operator(x)
+        if self._any(move):
+            load -= self._force_of(matrix, move)
+        load[self.fixed] = 0.0
+        if drag is not None:
+            added = matrix.createVecLeft()
+            added.array[:] = drag
+            matrix.setDiagonal(added, addv=True)
+            added.destroy()
+        matrix.zeroRowsColumns((self.element.first_unknown + self.fixed).astype(PETSc.IntType), 1.0)
+        self.linear.update(matrix)
         try:
-            factor = Factor(rows[:, inside], self.element.symmetric)
+            change = self.linear.solve(load, forcing)
         except ArithmeticError as error:
             raise _Failed(str(error)) from error
-        try:
-            change = np.zeros_like(x)
-            change[self.free] = factor.solve(load)[: len(self.free)]
-            change[self.fixed] = move
-            if not np.isfinite(change).all():
-                raise _Failed("the tangent is singular")
-            return self._damp(x, change, factor, whole=bool(np.any(move)))
-        finally:
-            factor.destroy()
+        change[self.fixed] = move
+        if not self.processes.every(bool(np.isfinite(change).all())):
+            raise _Failed("the tangent is singular")
+        return change, load
 
-    def _damp(self, x: Array, change: Array, factor: Factor, whole: bool) -> tuple[Array, Array]:
+    def _force_of(self, matrix: PETSc.Mat, move: Array) -> Array:
+        """Force that a displacement of the prescribed unknowns makes."""
+        moved, force = matrix.createVecRight(), matrix.createVecLeft()
+        moved.array[self.fixed] = move
+        matrix.mult(moved, force)
+        result: Array = np.array(force.array[: self.element.unknowns], dtype=np.float64)
+        moved.destroy()
+        force.destroy()
+        return result
+
+    def _damp(self, x: Array, change: Array, load: Array, whole: bool) -> tuple[Array, Array]:
         """Longest of the steps 1, ½, ¼ … along `change` that leaves the tissue unfolded and brings the solution
-        closer: the step that would follow, by the same factor, must be shorter than this one (natural monotonicity;
-        Deuflhard 2011, Newton Methods for Nonlinear Problems, § 3.3). A step that carries moved vertices along must
-        be taken whole.
+        closer: the step that would follow must be shorter than this one, both measured with one preconditioner
+        (natural monotonicity; Deuflhard 2011, Newton Methods for Nonlinear Problems, § 3.3). A step that carries moved
+        vertices along must be taken whole.
         """
         length, shortest = 1.0, 1.0 if whole else 1e-3
-        distance = self._distance(change)
+        distance = 0.0 if whole else self._distance(self.linear.approximate(load))
         while length >= shortest:
             y = x + length * change
-            if self.element.jacobians(y).min() > FOLDED:
+            if self.lowest(self.element.jacobians(y)) > FOLDED:
                 residual = self.element.residual(y)
-                if np.isfinite(residual).all():
+                if self.processes.every(bool(np.isfinite(residual).all())):
                     if whole or self.relative(residual) < RELATIVE_RESIDUAL:
                         return y, residual
-                    load = np.zeros(factor.size)
-                    load[: len(self.free)] = -residual[self.free]
-                    following = np.zeros_like(x)
-                    following[self.free] = factor.solve(load)[: len(self.free)]
-                    if self._distance(following) <= (1 - length / 4) * distance:
+                    load = -residual
+                    load[self.fixed] = 0.0
+                    if self._distance(self.linear.approximate(load)) <= (1 - length / 4) * distance:
                         return y, residual
             length /= 2
         worst = self.element.jacobians(x + 2 * length * change)
-        if worst.min() > FOLDED:
+        if self.lowest(worst) > FOLDED:
             raise _Failed(f"Newton's method finds no way on ({self._where_jacobian(worst)})")
         raise _Failed(f"the tissue folds ({self._where_jacobian(worst)})", self._reach(x, change))
 
     def _distance(self, change: Array) -> float:
         """Length of the displacement in a change of the unknowns."""
-        return float(np.linalg.norm(change[self.element.displacements]))
+        return self.processes.norm(change[self.element.displacements])
+
+    def lowest(self, jacobians: Array) -> float:
+        """Smallest J of all processes."""
+        return self.processes.smallest(jacobians)
 
     def _reach(self, x: Array, change: Array) -> float:
         """Part of a change that leaves J above one half everywhere."""
         part = 0.5
-        while part > 0.05 and self.element.jacobians(x + part * change).min() < 0.5:
+        while part > 0.05 and self.lowest(self.element.jacobians(x + part * change)) < 0.5:
             part *= 0.7
         return part
 
@@ -373,14 +491,14 @@ class _Path:
 
     def size(self, residual: Array) -> float:
         """Size of the out-of-balance force."""
-        return float(np.linalg.norm(residual[self.free]))
+        return self.processes.norm(residual[self.free])
 
     def relative(self, residual: Array) -> float:
         """Out-of-balance force against the forces in play: loads, reactions here, and the imbalance at the start.
 
         Forces met on the way are no measure: a trial that stiffens exponentially would make any residual small.
         """
-        return self.size(residual) / (self.loads + float(np.linalg.norm(residual[self.fixed])))
+        return self.size(residual) / (self.loads + self.processes.norm(residual[self.fixed]))
 
     def _forces_at_start(self) -> float:
         """Whole load, and the imbalance that the start has under it, mN."""
@@ -392,13 +510,13 @@ class _Path:
         return max(1e-300, self.size(loaded - unloaded) + self.size(loaded))
 
     def _guard(self, x: Array) -> None:
-        if not np.isfinite(x).all():
+        if not self.processes.every(bool(np.isfinite(x).all())):
             raise _Failed("the displacement is not finite")
         jacobians = self.element.jacobians(x)
-        if jacobians.min() <= MINIMUM_JACOBIAN:
+        if self.lowest(jacobians) <= MINIMUM_JACOBIAN:
             raise _Failed(f"the tissue is crushed ({self._where_jacobian(jacobians)})")
         everywhere = self.element.jacobians(x, nodes=True)
-        if everywhere.min() <= 0.0:
+        if self.lowest(everywhere) <= 0.0:
             raise _Failed(f"the tissue is turned inside out ({self._where_jacobian(everywhere)})")
 
     def _where_jacobian(self, jacobians: Array) -> str:
@@ -406,11 +524,12 @@ class _Path:
         organ, tet = self.body.organ, self.body.tet_of_cell[worst]
         at = organ.points[organ.tets[tet]].mean(axis=0)
         name = organ.structures[int(organ.region[tet])]
-        return f"J = {jacobians[worst]:.2f} in {name} at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"
+        where = f"J = {jacobians[worst]:.2f} in {name} at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"
+        return str(self.processes.of_smallest(float(jacobians[worst]), where))
 
     def _where_force(self, residual: Array) -> str:
         clean = residual.copy()
         clean[self.fixed] = 0.0
-        forces = self.element.interpolation.T @ clean[self.element.displacements]
+        forces = self.element.forces_at_vertices(clean)
         at = self.body.organ.points[int(np.argmax(np.linalg.norm(forces, axis=1)))]
         return f"largest at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"

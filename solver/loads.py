@@ -1,4 +1,4 @@
-"""Loads: dead tractions, pressures that follow the tissue, and forces in the volume.
+"""Loads: what an element takes beside the body itself, and dead tractions, following pressures, forces in the volume.
 
 A traction acts per reference area and keeps its direction: its work is ∫ t·u dA. A pressure pushes against
 the deformed surface; by Nanson's formula its virtual work is −∫ p J F⁻ᵀN·δu dA (Holzapfel 2000, § 8.3).
@@ -9,13 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from solver.backend import fem, ufl
 from solver.body import Body
 from solver.errors import SolverError
+
+
+class Load(Protocol):
+    """What acts on a body; ligaments, moved anchors and contact are loads as well.
+
+    A load may also have `support(body) -> (vertices, stiffness)`, which counts where it is asked whether the body is
+    held; `at(time_s)`, which brings it to a time before a step of `solver.dynamics`; and `bind(element)`, for forces
+    that are not written as a form (`solver.contact`).
+    """
+
+    @property
+    def conservative(self) -> bool:
+        """Whether its tangent is symmetric."""
+
+    def virtual_work(self, body: Body, u: Any, v: Any, share: fem.Constant) -> ufl.Form | int:
+        """Virtual work at displacement u in direction v; `share` scales loads that grow."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,3 @@ class BodyForce:
         """Virtual work of the load, scaled by `share`, at displacement u in direction v."""
         force = self.field(ufl.SpatialCoordinate(body.mesh))
         return share * ufl.inner(force, v) * body.dx(metadata={"quadrature_degree": 4})
-
-
-Load = Traction | Pressure | BodyForce

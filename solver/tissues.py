@@ -10,6 +10,7 @@ spread of every µ.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +19,106 @@ from importlib import resources
 from typing import Any
 
 from solver.errors import SolverError
-from solver.materials import LAWS, Compressibility, Law, Membrane
+from solver.materials import LAWS, Compressibility, Law, Membrane, PronySeries
 
 BULK_TO_SHEAR = 50.0
 CONFIDENCE = ("measured", "transferred", "derived", "assumed")
+
+
+def _sound(owner: object, name: str, entry: Any, least: float = 0.0) -> None:
+    value = float(getattr(entry, name))
+    if not (math.isfinite(value) and value >= least):
+        raise SolverError(f"{type(owner).__name__}: {name} is {value:g}; it must be a positive number.")
+
+
+@dataclass(frozen=True)
+class ThermalConstants:
+    """How a tissue conducts and stores heat, and how much blood runs through it.
+
+    Parameters
+    ----------
+    density_kg_m3, specific_heat_J_kg_K, conductivity_W_m_K : float
+    perfusion_ml_min_kg : float
+        Blood per minute and mass of tissue; zero where none flows.
+    source : str
+        Publication the constants were read in.
+    confidence : str
+        As that of a `Tissue`.
+    """
+
+    density_kg_m3: float
+    specific_heat_J_kg_K: float
+    conductivity_W_m_K: float
+    perfusion_ml_min_kg: float
+    source: str
+    confidence: str = "transferred"
+
+    def __post_init__(self) -> None:
+        for name in ("density_kg_m3", "specific_heat_J_kg_K", "conductivity_W_m_K"):
+            _sound(self, name, self, math.ulp(0.0))
+        _sound(self, "perfusion_ml_min_kg", self)
+
+    @property
+    def heat_per_volume_J_mm3_K(self) -> float:
+        """Heat that warms a volume, ρ c in J/(mm³ K)."""
+        return self.density_kg_m3 * 1e-9 * self.specific_heat_J_kg_K
+
+    @property
+    def perfusion_1_s(self) -> float:
+        """Volume of blood per volume of tissue and second."""
+        return self.perfusion_ml_min_kg * 1e-6 / 60 * self.density_kg_m3
+
+
+@dataclass(frozen=True)
+class Toughness:
+    """Energy that new surface costs when a tissue is cut or torn.
+
+    Parameters
+    ----------
+    energy_J_m2 : float
+        Per area of the cut.
+    low_J_m2, high_J_m2 : float
+        Range of what is published; tearing costs more than a sharp blade.
+    source : str
+    confidence : str
+        As that of a `Tissue`.
+    """
+
+    energy_J_m2: float
+    low_J_m2: float
+    high_J_m2: float
+    source: str
+    confidence: str = "transferred"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low_J_m2 <= self.energy_J_m2 <= self.high_J_m2:
+            raise SolverError(
+                f"Toughness: {self.energy_J_m2:g} J/m² does not lie in its range of {self.low_J_m2:g} to "
+                f"{self.high_J_m2:g} J/m², which must be positive."
+            )
+
+
+@dataclass(frozen=True)
+class Ligament:
+    """A ligament as a cord that pulls.
+
+    Parameters
+    ----------
+    stiffness_N_mm : float
+    spread_N_mm : float
+        Standard deviation.
+    source : str
+    confidence : str
+        As that of a `Tissue`.
+    """
+
+    stiffness_N_mm: float
+    spread_N_mm: float
+    source: str
+    confidence: str = "transferred"
+
+    def __post_init__(self) -> None:
+        _sound(self, "stiffness_N_mm", self, math.ulp(0.0))
 
 
 @dataclass(frozen=True)
@@ -43,6 +140,12 @@ class Tissue:
     confidence : {"measured", "transferred", "derived", "assumed"}
     capsule : Membrane or None
         Membrane on the outer surface of the organ.
+    note : str
+        What was computed or assumed on the way from the source to the constants.
+    relaxation : PronySeries or None
+        How its stress relaxes, where published.
+    thermal : ThermalConstants or None
+    toughness : Toughness or None
     """
 
     name: str
@@ -53,6 +156,10 @@ class Tissue:
     spread_kPa: float | None = None
     confidence: str = "measured"
     capsule: Membrane | None = None
+    note: str = ""
+    relaxation: PronySeries | None = None
+    thermal: ThermalConstants | None = None
+    toughness: Toughness | None = None
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -70,15 +177,40 @@ def nearly_incompressible(law: Law, ratio: float = BULK_TO_SHEAR) -> Compressibi
     return Compressibility(ratio * law.initial_shear_kPa)
 
 
+@dataclass(frozen=True)
+class TissueTable:
+    """What `tissues.toml` holds, each by its name: tissues, membranes, thermal constants, toughness and ligaments."""
+
+    tissues: Mapping[str, Tissue]
+    membranes: Mapping[str, Membrane]
+    thermal: Mapping[str, ThermalConstants]
+    toughness: Mapping[str, Toughness]
+    ligaments: Mapping[str, Ligament]
+
+
 @cache
+def table() -> TissueTable:
+    """Everything in `tissues.toml`."""
+    return read_table(resources.files("solver").joinpath("tissues.toml").read_text(encoding="utf-8"))
+
+
 def published() -> dict[str, Tissue]:
     """Every tissue of `tissues.toml`, by name."""
-    text = resources.files("solver").joinpath("tissues.toml").read_text(encoding="utf-8")
-    return read_tissues(text)
+    return dict(table().tissues)
+
+
+def blood() -> ThermalConstants:
+    """Thermal constants of blood."""
+    return table().thermal["blood"]
 
 
 def read_tissues(text: str) -> dict[str, Tissue]:
-    """Tissues from TOML text in the form of `tissues.toml`.
+    """Tissues from TOML text in the form of `tissues.toml`; see `read_table`."""
+    return dict(read_table(text).tissues)
+
+
+def read_table(text: str) -> TissueTable:
+    """A table from TOML text in the form of `tissues.toml`.
 
     Raises
     ------
@@ -89,8 +221,14 @@ def read_tissues(text: str) -> dict[str, Tissue]:
         entries: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SolverError(f"The tissue table is not valid TOML: {error}.") from error
-    membranes = {name: _membrane(name, entry) for name, entry in entries.pop("membranes", {}).items()}
-    return {name: _tissue(name, entry, membranes) for name, entry in entries.items()}
+    parts = {name: entries.pop(name, {}) for name in ("membranes", "thermal", "toughness", "ligaments")}
+    membranes = {name: _membrane(name, entry) for name, entry in parts["membranes"].items()}
+    thermal = {name: _record(ThermalConstants, name, entry) for name, entry in parts["thermal"].items()}
+    toughness = {name: _record(Toughness, name, entry) for name, entry in parts["toughness"].items()}
+    ligaments = {name: _record(Ligament, name, entry) for name, entry in parts["ligaments"].items()}
+    named = {"capsule": membranes, "thermal": thermal, "toughness": toughness}
+    tissues = {name: _tissue(name, entry, named) for name, entry in entries.items()}
+    return TissueTable(tissues, membranes, thermal, toughness, ligaments)
 
 
 def _sourced(name: str, entry: Mapping[str, Any]) -> None:
@@ -105,11 +243,28 @@ def _membrane(name: str, entry: Mapping[str, Any]) -> Membrane:
     return Membrane(mu_kPa=entry["mu_kPa"], thickness_mm=entry["thickness_mm"])
 
 
+def _record[Kind](kind: type[Kind], name: str, entry: Mapping[str, Any]) -> Kind:
+    """A record of constants from its entry; a note says something to people only."""
+    _sourced(name, entry)
+    try:
+        return kind(**{key: value for key, value in entry.items() if key != "note"})
+    except TypeError as error:
+        raise SolverError(f"The entry '{name}' of the tissue table lacks a constant: {error}.") from error
+
+
 def _constant(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _tissue(name: str, entry: Mapping[str, Any], membranes: Mapping[str, Membrane]) -> Tissue:
+def _named(name: str, entry: Mapping[str, Any], kind: str, known: Mapping[str, Any]) -> Any:
+    """What an entry names of another part of the table, or None."""
+    wanted = entry.get(kind)
+    if wanted is not None and wanted not in known:
+        raise SolverError(f"The tissue '{name}' names the {kind} '{wanted}', which is not in the table.")
+    return known.get(wanted)
+
+
+def _tissue(name: str, entry: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]]) -> Tissue:
     _sourced(name, entry)
     if entry.get("law") not in LAWS:
         raise SolverError(f"The tissue '{name}' has law '{entry.get('law')}'; known are {', '.join(LAWS)}.")
@@ -120,9 +275,7 @@ def _tissue(name: str, entry: Mapping[str, Any], membranes: Mapping[str, Membran
         raise SolverError(
             f"The tissue '{name}' lacks a constant of its law {entry['law']}: {error}."
         ) from error
-    capsule = entry.get("capsule")
-    if capsule is not None and capsule not in membranes:
-        raise SolverError(f"The tissue '{name}' names the capsule '{capsule}', which is not in the table.")
+    relaxation = entry.get("relaxation")
     return Tissue(
         name=name,
         law=law,
@@ -131,7 +284,11 @@ def _tissue(name: str, entry: Mapping[str, Any], membranes: Mapping[str, Membran
         source=entry["source"],
         spread_kPa=entry.get("spread_kPa"),
         confidence=entry["confidence"],
-        capsule=None if capsule is None else membranes[capsule],
+        note=entry.get("note", ""),
+        relaxation=None
+        if relaxation is None
+        else PronySeries(**{k: tuple(v) for k, v in relaxation.items()}),
+        **{kind: _named(name, entry, kind, known) for kind, known in named.items()},
     )
 
 
@@ -143,11 +300,25 @@ _TISSUE_OF_STRUCTURE = {
     "hepatic_vein": "vein",
     "inferior_vena_cava": "vein",
     "kidney": "kidney",
+    "kidney_cortex": "kidney_cortex",
+    "kidney_medulla": "kidney_medulla",
     "spleen": "spleen",
     "subcutaneous_fat": "fat",
+    "torso_fat": "fat",
+    "intermuscular_fat": "fat",
+    "fat": "fat",
     "gallbladder": "gallbladder",
+    "gallbladder_wall": "gallbladder_wall",
     "pancreas": "pancreas",
     "muscle": "muscle",
+    "brain": "brain",
+    "prostate": "prostate",
+    "prostate_tumour": "prostate_tumour",
+    "lung": "lung",
+    "lungs": "lung",
+    "stomach": "stomach_wall",
+    "heart_myocardium": "myocardium",
+    "skin": "skin",
 }
 
 

@@ -7,7 +7,7 @@ belong to the organ for the mechanics, and their surface is shown and moves with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from anatomy.matching import Resampling
 from anatomy.meshing import mesh_labels
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
-from anatomy.segmentation import segment
+from anatomy.segmentation.segmenter import Protocols, Segmenter, named
 from anatomy.segments import OverlapError
 from anatomy.structures import find
 from anatomy.surfaces import Surface, show_surface
@@ -40,6 +40,9 @@ SHOWN_WITHIN = CARRIED_BY | {"liver_tumour": "liver"}
 
 #: Triangles of an organ's shown surface, and of what lies in it: as many as a machine without a graphics card draws.
 ORGAN_TRIANGLES, INNER_TRIANGLES = 40_000, 16_000
+
+#: Voxels of background kept round the structures for meshing and surfaces.
+NEAR_VOXELS = 4
 
 #: Tetrahedra of a mesh made without a stated edge: as fine as the interactive tier holds on two cores.
 BUDGET_TETS = 20_000
@@ -61,6 +64,10 @@ class Choice:
     repair : sequence of str
         What may be mended where the slices are no regular volume: names from `anatomy.repairs.REPAIRS`. What was
         done is kept in the case.
+    model : str
+        Who labels the scan where no label map is given: a name of `anatomy.segmentation.segmenter.named`.
+    download_weights : bool
+        Whether a model may download its weights.
     title : str
         What a person calls the case.
     replace : bool
@@ -71,6 +78,8 @@ class Choice:
     edge_mm: float | None = None
     series: str | None = None
     repair: Sequence[str] = ()
+    model: str = "protocols"
+    download_weights: bool = False
     title: str = ""
     replace: bool = False
 
@@ -138,47 +147,95 @@ def build_case(
     """
     choice = choice or Choice()
     check_free(Path(case), replace=choice.replace)
+    model = named(choice.model, download_weights=choice.download_weights)
     wanted = None if choice.structures is None else [find(name).name for name in choice.structures]
     stages = Stages(progress)
     with stages.stage("read", "Reading the scan") as inner:
         image = Scan.read(scan, series=choice.series, progress=inner, repair=choice.repair)
     with stages.stage("label", "Reading the label map" if labels else "Segmenting") as inner:
         if labels is None:
-            whole = label_map = segment(image, wanted or list(LIVER_CASE), progress=inner)
+            whole, label_map = _segmented(image, wanted, model, inner)
         else:
             whole, label_map = _given(image, scan, labels, wanted, label_choice or LabelChoice(), inner)
+    facts: dict[str, Any] = {
+        "source": {
+            "scan": Path(scan).name,
+            "series": image.facts.series,
+            "repairs": [asdict(repair) for repair in image.repairs],
+            "labels": Path(labels).name if labels else None,
+            "label_reading": None if labels is None else _told(label_choice or LabelChoice()),
+            "segmentation": None if labels else model.name,
+        },
+        "edge_mm": choice.edge_mm,
+    }
+    return assemble(case, image, whole, label_map, choice=choice, facts=facts, stages=stages)
+
+
+def assemble(
+    path: str | Path,
+    scan: Scan,
+    whole: LabelMap,
+    labels: LabelMap,
+    *,
+    choice: Choice,
+    facts: Mapping[str, Any],
+    stages: Stages,
+    original: LabelMap | None = None,
+    keep: Iterable[Path] = (),
+) -> Case:
+    """From labels to a case folder: follow vessels, mesh, make the surfaces to show, write.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder to make.
+    scan : Scan
+        The image.
+    whole, labels : LabelMap
+        All that is labelled, by which vessels are followed, and what of it is built.
+    choice : Choice
+        Edge, title, and whether an old case may be replaced.
+    facts : mapping
+        Where things come from; confidence, warnings and times are added.
+    stages : Stages
+        Who is told, and who keeps the time.
+    original, keep
+        As `Case.create`.
+
+    Raises
+    ------
+    AnatomyError
+        If a structure cannot be meshed.
+    TwinError
+        If the case cannot be written.
+    """
     with stages.stage("vessels", "Following vessels") as inner:
-        vessels = liver_vessels(whole, inner)
-    meshed, carried = _split(label_map)
+        vessels = liver_vessels(_near(whole), inner)
+    near = _near(labels)
+    meshed, carried = _split(near)
     with stages.stage("mesh", "Meshing") as inner:
         budget = BUDGET_TETS if choice.edge_mm is None else None
-        organ = mesh_labels(meshed, edge_mm=choice.edge_mm or 6.0, budget_tets=budget, progress=inner)
+        organ = mesh_labels(meshed, edge_mm=choice.edge_mm, budget_tets=budget, progress=inner)
     with stages.stage("surfaces", "Making the surfaces to show") as inner:
-        surfaces = _surfaces(label_map, inner)
+        surfaces = _surfaces(near, inner)
     with stages.stage("write", "Writing the case"):
-        facts: dict[str, Any] = {
-            "source": {
-                "scan": Path(scan).name,
-                "series": choice.series,
-                "repairs": [asdict(repair) for repair in image.repairs],
-                "labels": Path(labels).name if labels else None,
-                "label_reading": None if labels is None else _told(label_choice or LabelChoice()),
-                "segmentation": None if labels else "SimpleITK protocols of anatomy.segmentation",
-            },
-            "carried": carried,
-            "confidence": {name: float(c) for name, c in label_map.confidence.items()},
-            "warnings": [*_mended(image), *label_map.warnings, *vessels.warnings],
-            "stages_s": stages.seconds,
-        }
         return Case.create(
-            case,
-            scan=image,
-            labels=label_map,
+            path,
+            scan=scan,
+            labels=labels,
             organ=organ,
             surfaces=surfaces,
             vessels=vessels,
             title=choice.title,
-            facts=facts,
+            facts={
+                **facts,
+                "carried": carried,
+                "confidence": {name: float(c) for name, c in labels.confidence.items()},
+                "warnings": [*_mended(scan), *labels.warnings, *vessels.warnings],
+                "stages_s": stages.seconds,
+            },
+            original=original,
+            keep=keep,
             replace=choice.replace,
         )
 
@@ -194,6 +251,17 @@ def _told(how: LabelChoice) -> dict[str, Any]:
 def _mended(scan: Scan) -> list[str]:
     """What was done to make a volume of the scan, for everyone who looks at the case."""
     return [f"The scan was mended ({repair})." for repair in scan.repairs]
+
+
+def _segmented(
+    scan: Scan, wanted: list[str] | None, model: Segmenter, progress: Progress
+) -> tuple[LabelMap, LabelMap]:
+    """What a model finds in the scan: all of it, and the wanted structures only."""
+    if isinstance(model, Protocols):
+        found = model.segment(scan, wanted or list(LIVER_CASE), progress)
+        return found, found
+    whole = model.segment(scan, wanted, progress)
+    return whole, _chosen(whole, wanted, model.name)
 
 
 def _given(
@@ -225,14 +293,33 @@ def _given(
         # What lies round the organ helps to follow its vessels, but a body outline over everything is no reason
         # to refuse.
         whole = read(wanted or LIVER_CASE)
+    return whole, _chosen(whole, wanted, str(labels))
+
+
+def _chosen(whole: LabelMap, wanted: list[str] | None, source: str) -> LabelMap:
+    """The wanted structures of a label map; where none was named, those of a liver case that it has."""
     if wanted is None:
         wanted = [name for name in LIVER_CASE if name in whole.structures]
         if not wanted:
             raise AnatomyError(
-                f"{labels} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
+                f"{source} has none of {', '.join(LIVER_CASE)}; name what to build with --structures, "
                 f"it has {', '.join(whole.structures)}."
             )
-    return whole, whole.select(wanted)
+    return whole.select(wanted)
+
+
+def _near(labels: LabelMap) -> LabelMap:
+    """The part of a label map round its structures: most of a scan is far from the organ, and costs time."""
+    occupied = labels.array != 0
+    low, size = [], []
+    for axis in (2, 1, 0):
+        across = tuple(other for other in range(3) if other != axis)
+        where = np.flatnonzero(occupied.any(axis=across))
+        first, last = max(int(where[0]) - NEAR_VOXELS, 0), int(where[-1]) + NEAR_VOXELS + 1
+        low.append(first)
+        size.append(min(last, occupied.shape[axis]) - first)
+    image = sitk.RegionOfInterest(labels.image, size, low)
+    return LabelMap(image, labels.names, labels.confidence, labels.warnings)
 
 
 def _split(labels: LabelMap) -> tuple[LabelMap, dict[str, str]]:

@@ -9,6 +9,7 @@ rehearsals lie beside it.
 `case.json`        title, provenance, structures with volumes, stages, checksums
 `scan.nrrd`        the scan (Hounsfield units for CT), LPS millimetres
 `labels.nrrd`      the label map on the scan's grid, names in the header
+`labels_original.nrrd`  the same before a person corrected it, where one did
 `organ.vtu`        the conforming multi-tissue tetrahedral mesh
 `surfaces/*.vtp`   one smooth surface a structure, for showing
 `vessels/*.vtp`    one centreline tree a vessel system inside the organ
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -37,10 +39,12 @@ from twin.errors import TwinError
 from twin.folder import folder_or_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 FORMAT = "organtwin-case"
 VERSION = 1
+#: File of the label map as it was before a person corrected it.
+ORIGINAL = "labels_original.nrrd"
 
 
 class Case:
@@ -67,6 +71,8 @@ class Case:
         vessels: LiverVessels | None = None,
         title: str = "",
         facts: Mapping[str, Any] | None = None,
+        original: LabelMap | None = None,
+        keep: Iterable[Path] = (),
         replace: bool = False,
     ) -> Case:
         """Write a case folder whole, or not at all.
@@ -87,6 +93,10 @@ class Case:
             What a person calls the case; the folder's name if empty.
         facts : mapping, optional
             JSON-ready extras to keep: stages in seconds, segmentation confidence, warnings, source.
+        original : LabelMap, optional
+            The label map before a person corrected it; the corrections are in `facts`.
+        keep : iterable of Path
+            Files of the folder that is replaced, which are no part of the case, to be carried over.
         replace : bool
             Whether a case of that name may be replaced.
 
@@ -103,6 +113,8 @@ class Case:
         with folder_or_nothing(path) as folder:
             scan.write(folder / "scan.nrrd")
             labels.write(folder / "labels.nrrd")
+            if original is not None:
+                original.write(folder / ORIGINAL)
             organ.write(folder / "organ.vtu")
             (folder / "surfaces").mkdir()
             for name, surface in surfaces.items():
@@ -123,6 +135,10 @@ class Case:
             }
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
             (folder / "case.json").write_text(text, encoding="utf-8")
+            for file in keep:
+                target = folder / file.relative_to(path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target)
         return cls.open(path)
 
     @classmethod
@@ -189,6 +205,12 @@ class Case:
         return LabelMap.read(self.path / "labels.nrrd")
 
     @cached_property
+    def original_labels(self) -> LabelMap:
+        """The label map before a person corrected it; `labels` where nobody did."""
+        corrected = ORIGINAL in self.facts["files"]
+        return LabelMap.read(self.path / ORIGINAL) if corrected else self.labels
+
+    @cached_property
     def organ(self) -> OrganMesh:
         """The mechanical mesh, millimetres."""
         try:
@@ -209,7 +231,7 @@ class Case:
 
     @cached_property
     def segments(self) -> LabelMap | None:
-        """Couinaud segments on the scan's grid, or None where the vessels do not show them."""
+        """Couinaud segments, on the part of the scan's grid round the liver; None where the vessels show none."""
         file = self.path / "segments.nrrd"
         return LabelMap.read(file) if file.is_file() else None
 

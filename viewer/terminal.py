@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anatomy.files import whole_or_nothing
+from viewer.correcting import correct
 from viewer.progress import TerminalProgress
 from viewer.refusals import refusals
 from viewer.vascular import vessels
@@ -95,7 +96,9 @@ def demo(
     epilog="Examples:\n\n  organtwin build CT/ -o anna\n\n"
     "  organtwin build study.zip --series 2 --repair deskew -o case\n\n"
     "  organtwin build ct.nii.gz --labels labels.nii.gz --structures liver,kidney_right -o case --edge 8\n\n"
-    "  organtwin build CT/ --labels rs.dcm --structures liver,spleen --label-priority spleen,liver -o case"
+    "  organtwin build CT/ --labels rs.dcm --structures liver,spleen --label-priority spleen,liver -o case\n\n"
+    "  organtwin build t1.nii.gz --structures brain -o head\n\n"
+    "  organtwin build CT/ --model totalsegmentator --download-weights --structures liver,spleen -o case"
 )
 @refusals
 def build(
@@ -184,6 +187,16 @@ def build(
             show_default=False,
         ),
     ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Who segments: protocols, totalsegmentator or totalsegmentator:TASK (the extra deep).",
+        ),
+    ] = "protocols",
+    download_weights: Annotated[
+        bool, typer.Option("--download-weights", help="Let a model download its weights, several GB.")
+    ] = False,
     title: Annotated[str, typer.Option(help="What to call the case.", show_default=False)] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Replace a case of that name.")] = False,
 ) -> None:
@@ -199,8 +212,9 @@ def build(
             "--structures names nothing; give names with commas between, such as liver,kidney_right."
         )
     choice = Choice(
-        structures=names, edge_mm=edge, series=series, repair=repair or (), title=title, replace=replace
-    )
+        structures=names, edge_mm=edge, series=series, repair=repair or (), model=model,
+        download_weights=download_weights, title=title, replace=replace,
+    )  # fmt: skip
     first = [name.strip() for name in (label_priority or "").split(",") if name.strip()]
     label_choice = LabelChoice(label_names, first, label_resample, label_any_frame)
     with TerminalProgress(console) as progress:
@@ -208,6 +222,12 @@ def build(
             scan, out, labels=labels, label_choice=label_choice, choice=choice, progress=progress
         )
     _tell_case(case)
+
+
+app.command(
+    epilog="Examples:\n\n  organtwin correct anna corrections.json\n\n"
+    "  organtwin correct anna --outside liver:-62,14,-180 --reach 15\n\n  organtwin correct anna --undo 1"
+)(correct)
 
 
 app.command(
@@ -255,7 +275,10 @@ def replay(
     console.print(f"Report, pictures and movie: [bold]{escape(str(out))}[/bold] (open report.html)")
 
 
-@app.command(epilog="Examples:\n\n  organtwin verify\n\n  organtwin verify --full --json rows.json")
+@app.command(
+    epilog="Examples:\n\n  organtwin verify\n\n  organtwin verify cook land --full\n\n"
+    "  organtwin verify --full --json rows.json --docs docs/verification.md"
+)
 @refusals
 def verify(
     names: Annotated[
@@ -264,22 +287,32 @@ def verify(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Also the problems that take longer.")] = False,
     json_file: JsonFile = None,
+    docs: Annotated[
+        Path | None,
+        typer.Option(help="Write the problems that ran into this Markdown page; needs --full."),
+    ] = None,
 ) -> None:
     """Solve problems with known answers and show the errors; exit 1 if one is out of tolerance."""
-    from dataclasses import asdict
+    from solver.errors import SolverError
+    from solver.verification import verify_each
+    from solver.verification.page import write_page
 
-    from solver.verification import verify as run
-
+    if docs is not None and not full:
+        raise SolverError("--docs records every row of a problem; add --full.")
     with TerminalProgress(console) as progress:
-        rows = [asdict(row) for row in run(names or None, full=full, progress=progress)]
+        found = verify_each(names or None, full=full, progress=progress)
+    rows = [row.record() for part in found.values() for row in part]
     _write_json(json_file, rows)
+    if docs is not None:
+        write_page(docs, found)
     table = Table(
-        "problem", "quantity", "value", "reference", "tolerance", "", "source", title="Verification"
+        "problem", "quantity", "value", "reference", "error", "tolerance", "", "source", title="Verification"
     )
     for row in rows:
         mark = "[green]pass[/green]" if row["passed"] else "[red]FAIL[/red]"
         value = "unsolved" if row["value"] is None else f"{row['value']:.8g}"
-        numbers = (value, f"{row['reference']:.8g}", f"{row['tolerance']:.1g}")
+        error = "" if row["error"] is None else f"{row['error']:.1e}"
+        numbers = (value, f"{row['reference']:.8g}", error, f"{row['tolerance']:.1g}")
         table.add_row(escape(row["problem"]), escape(row["quantity"]), *numbers, mark, escape(row["source"]))
     console.print(table)
     failed = sum(not row["passed"] for row in rows)

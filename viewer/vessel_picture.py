@@ -7,6 +7,7 @@ at its middle. Vessels are tubes of their measured calibre.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyvista as pv
@@ -20,7 +21,7 @@ from anatomy.vessels import VesselTree
 from twin.case import Case
 from viewer import theme
 from viewer.camera import VIEWS, View
-from viewer.drawing import add_surface
+from viewer.drawing import Plotter, add_surface
 from viewer.errors import ViewerError
 
 SIZE = (1000, 760)
@@ -57,7 +58,7 @@ def picture_vessels(case: Case, path: str | Path) -> None:
 
 def _view(case: Case, view: str) -> NDArray[np.uint8]:
     try:
-        plotter = pv.Plotter(off_screen=True, window_size=[2 * SIZE[0], 2 * SIZE[1]])
+        plotter: Plotter = pv.Plotter(off_screen=True, window_size=[2 * SIZE[0], 2 * SIZE[1]])
     except (RuntimeError, ImportError) as error:
         raise ViewerError(
             f"This machine cannot draw off screen ({error}); install libegl1, libgl1 and libgl1-mesa-dri."
@@ -81,10 +82,11 @@ def _view(case: Case, view: str) -> NDArray[np.uint8]:
     return ((large.reshape(SIZE[1], 2, SIZE[0], 2, 3).sum(axis=(1, 3)) + 2) // 4).astype(np.uint8)
 
 
-def _add_segment(plotter: pv.Plotter, segments: LabelMap, name: str) -> NDArray[np.float64]:
+def _add_segment(plotter: Plotter, segments: LabelMap, name: str) -> NDArray[np.float64]:
     """Draw one segment with its numeral; gives its points, LPS mm."""
     surface = show_surface(segments, name, target_triangles=_TRIANGLES)
-    mesh = pv.PolyData.from_regular_faces(surface.points, surface.triangles)
+    faces: Any = surface.triangles
+    mesh = pv.PolyData.from_regular_faces(surface.points, faces)
     colour = theme.colour_of(name)
     add_surface(
         plotter, mesh.compute_normals(split_vertices=False), colour,

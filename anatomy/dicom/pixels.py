@@ -29,7 +29,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from anatomy.dicom.slices import Slice
+from anatomy.dicom.slices import Slice, read_dataset
 from anatomy.errors import AnatomyError
 from anatomy.images import quiet
 from anatomy.progress import Progress
@@ -92,21 +92,16 @@ def stored_planes(group: Sequence[Slice]) -> Iterator[tuple[Dataset, NDArray[Any
     """
     path = group[0].path
     try:
-        with pydicom.config.disable_value_validation():
-            data = pydicom.dcmread(path, specific_tags=list(_TAGS))
+        data = read_dataset(path, _TAGS)
         syntax = data.file_meta.TransferSyntaxUID
         coded = _by_gdcm(data) if syntax.is_compressed and syntax != RLELossless else None
         for one in group:
             plane = pixel_array(data, index=one.frame) if coded is None else coded[one.frame]
             yield data, _extended(data, plane)
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+    except Exception as error:  # whatever pydicom, its decoders and GDCM trip over in a damaged file
         raise AnatomyError(
-            f"{path} is damaged or cut short (its pixels cannot be decoded): copy the series again"
-        ) from error
-    except (RuntimeError, NotImplementedError) as error:
-        raise AnatomyError(
-            f"{path} is damaged or cut short (its pixels cannot be decoded), or coded in a way that is not "
-            f"read: copy the series again, or export it uncompressed"
+            f"{path} is damaged or cut short (its pixels cannot be decoded), or coded in a way that is not read: "
+            "copy the series again, or export it uncompressed"
         ) from error
 
 

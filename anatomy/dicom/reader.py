@@ -63,7 +63,7 @@ def read_series(
         repair that mends them was not asked for, or a repair was asked for that has nothing to mend.
     """
     wanted = check_repairs(repair)
-    chosen, done = choose(place, _pictures(place, progress), series, wanted)
+    chosen, done, number = choose(place, _pictures(place, progress), series, wanted)
     modality = str(chosen[0].header.get("Modality", "") or "unknown")
     if len(chosen) < 2:
         raise AnatomyError(f"{chosen[0].path} is a single slice and no volume: give a series of slices")
@@ -76,7 +76,7 @@ def read_series(
     image, mended = _image(stack, modality, wanted, progress)
     done += mended
     refuse_needless(done, wanted, place)
-    return image, _facts(stack.slices, modality, done)
+    return image, _facts(stack.slices, modality, number, done)
 
 
 def _pictures(place: Path, progress: Progress) -> list[Slice]:
@@ -99,6 +99,8 @@ def _image(
     faults = geometry_faults(stack)
     refuse_unmended(faults, wanted)
     needed = {fault.repair for fault in faults}
+    if "deskew" in needed:
+        mend.check_skew(stack)
     if "resample" in needed:
         mend.check_gaps(stack)
     voxels = decode(stack.slices, modality, progress)
@@ -117,9 +119,9 @@ def _image(
     return image, done
 
 
-def _facts(slices: Sequence[Slice], modality: str, done: Iterable[Repair]) -> Facts:
-    header = slices[0].header
-    return Facts(modality, number_of(header, "KVP"), _contrast(header), slices[0].thickness_mm, tuple(done))
+def _facts(slices: Sequence[Slice], modality: str, number: str | None, done: Iterable[Repair]) -> Facts:
+    header, thickness_mm = slices[0].header, slices[0].thickness_mm
+    return Facts(modality, number_of(header, "KVP"), _contrast(header), thickness_mm, number, tuple(done))
 
 
 def _contrast(header: Dataset) -> str | None:

@@ -24,6 +24,8 @@ from anatomy.repairs import Repair
 _WIDEST_GAPS, _WIDEST_MM = 3.0, 10.0
 # Copies may differ in this share of places (a slice scanned twice); more is another phase.
 _DIFFERING_SHARE = 0.1
+# Slices further aside than this many of their widths are no slices of one volume.
+_FARTHEST_WIDTHS = 5.0
 
 
 def drop_copies(stack: Stack) -> tuple[Stack, Repair]:
@@ -78,6 +80,24 @@ def check_gaps(stack: Stack) -> None:
         f"are too wide to interpolate ({usual:.4g} mm elsewhere; at most {_WIDEST_GAPS:g} gaps and "
         f"{_WIDEST_MM:g} mm): copy the whole series again"
     )
+
+
+def check_skew(stack: Stack) -> None:
+    """Refuse to move slices so far that they no longer lie over each other: such places cannot be right.
+
+    Raises
+    ------
+    AnatomyError
+        Saying how far they lie apart.
+    """
+    columns, rows = stack.slices[0].size
+    width = max(columns * stack.spacing[0], rows * stack.spacing[1])
+    worst = float(np.linalg.norm(stack.aside, axis=1).max())
+    if worst > _FARTHEST_WIDTHS * width:
+        raise AnatomyError(
+            f"the slices in {stack.where} lie up to {worst:.0f} mm aside of each other and are {width:.0f} mm "
+            "wide: they are no slices of one volume; give the original series"
+        )
 
 
 def deskew(

@@ -32,8 +32,8 @@ class Group:
 
 def choose(
     place: Path, slices: Sequence[Slice], series: str | int | None, wanted: frozenset[str]
-) -> tuple[list[Slice], list[Repair]]:
-    """The slices of the one stack, or of the chosen one, and what was left out for it.
+) -> tuple[list[Slice], list[Repair], str | None]:
+    """The slices of the one stack, or of the chosen one, what was left out for it, and the number chosen.
 
     Parameters
     ----------
@@ -68,11 +68,13 @@ def choose(
             raise AnatomyError(
                 f"series {group.number} of {place} has no stack '{series}': it has {_list(stacks)}"
             )
-        return list(stacks[stack_number - 1].slices), done
+        picked = stacks[stack_number - 1]
+        return list(picked.slices), done, picked.number
+    number = None if series is None else group.number
     if len(stacks) == 1:
-        return list(stacks[0].slices), done
+        return list(stacks[0].slices), done, number
     kept, repair = _largest(place, stacks, wanted)
-    return list(kept.slices), [*done, repair]
+    return list(kept.slices), [*done, repair], number
 
 
 def _series(slices: Sequence[Slice]) -> list[Group]:
@@ -148,9 +150,19 @@ def _check_kind(slices: Sequence[Slice]) -> None:
                 f"{one.path} gives its values by a look-up table, which is not read: export the series with a "
                 "rescale slope and intercept"
             )
+        if "MOSAIC" in [str(part).upper() for part in one.header.get("ImageType", None) or []]:
+            raise AnatomyError(
+                f"{one.path} is a mosaic of many slices in one picture, which is not read: export the series as "
+                "single slices or as an enhanced object"
+            )
         if one.missing:
             raise AnatomyError(
                 f"{one.path} does not say where its slice lies (no {one.missing}): give the original series"
+            )
+        if not one.has_true_axes:
+            raise AnatomyError(
+                f"{one.path} states directions or pixel spacings that cannot be: its rows and columns must be at "
+                "right angles and its pixels have an extent; give the original series"
             )
 
 

@@ -9,7 +9,7 @@ differ from picture to picture. Patient identity is never read: only the tags na
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from anatomy.errors import AnatomyError
 from anatomy.progress import Progress
@@ -106,8 +107,17 @@ class Slice:
     @property
     def name(self) -> str:
         """What a person finds it by: its file, and its frame in a file of many."""
-        frames = int(self.header.get("NumberOfFrames", 1) or 1)
+        frames = number_of(self.header, "NumberOfFrames") or 1
         return self.path.name if frames == 1 else f"frame {self.frame + 1} of {self.path.name}"
+
+    @property
+    def has_true_axes(self) -> bool:
+        """Whether rows and columns are unit directions at right angles, and pixels have an extent."""
+        products = self.axes @ self.axes.T
+        spacing = min(self.across_mm, self.down_mm)
+        return bool(
+            np.abs(products - np.eye(2)).max() < 0.01 and spacing > 0 and np.isfinite(self.position).all()
+        )
 
     @property
     def is_localiser(self) -> bool:
@@ -119,7 +129,7 @@ class Slice:
     def is_colour(self) -> bool:
         """Whether it is a colour picture."""
         photometric = str(self.header.get("PhotometricInterpretation", "") or "")
-        return int(self.header.get("SamplesPerPixel", 1) or 1) != 1 or photometric == "PALETTE COLOR"
+        return (number_of(self.header, "SamplesPerPixel") or 1) != 1 or photometric == "PALETTE COLOR"
 
 
 def is_dicom(path: Path) -> bool:
@@ -161,7 +171,7 @@ def slices_in(path: Path) -> list[Slice]:
         If the file is damaged.
     """
     header = _header(path)
-    if header is None or "Rows" not in header or header.get("Modality") in _NO_SCANS:
+    if header is None or header.get("Modality") in _NO_SCANS:
         return []
     try:
         return list(_pictures(path, header))
@@ -179,19 +189,58 @@ def number_of(header: Dataset, tag: str) -> float | None:
         return None
 
 
+def read_dataset(path: Path, tags: Sequence[str], stop_before_pixels: bool = False) -> FileDataset:
+    """Read some tags of a file; one without the preamble (of before 1996) is taken for what its bytes say.
+
+    Raises
+    ------
+    InvalidDicomError
+        If the file is no DICOM file; other errors where it is damaged.
+    """
+    with pydicom.config.disable_value_validation():
+        data = pydicom.dcmread(
+            path, stop_before_pixels=stop_before_pixels, specific_tags=list(tags), force=_is_bare(path)
+        )
+    if "TransferSyntaxUID" not in data.file_meta:
+        implicit = data.original_encoding[0]
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return data
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether a file starts with the first attributes of an image, little endian, without preamble."""
+    with path.open("rb") as file:
+        group, element = file.read(2), file.read(2)
+    return group == b"\x08\x00" and element in (
+        b"\x00\x00",
+        b"\x01\x00",
+        b"\x05\x00",
+        b"\x08\x00",
+        b"\x16\x00",
+    )
+
+
 def _header(path: Path) -> Dataset | None:
     """A file's header, or None for a file that is no DICOM image."""
     try:
-        with pydicom.config.disable_value_validation():
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        header = read_dataset(path, _TAGS, stop_before_pixels=True)
+        # Values are decoded when first asked for: all now, so that a damaged one is found here.
+        for _ in header.iterall():
+            pass
         kind = header.file_meta.get("MediaStorageSOPClassUID", header.get("SOPClassUID", ""))
-        if "Rows" not in header and "Image Storage" in getattr(kind, "name", ""):
-            raise EOFError("an image without rows")
-        return header
     except InvalidDicomError:
         return None
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except Exception as error:  # whatever pydicom trips over in a damaged file
         raise AnatomyError(f"{path} is a damaged or cut-short DICOM file: copy the series again") from error
+    size = [header.get(tag, None) for tag in ("Rows", "Columns")]
+    if all(isinstance(value, int) and value > 0 for value in size):
+        return header
+    if size != [None, None] or "Image Storage" in getattr(kind, "name", ""):
+        raise AnatomyError(
+            f"{path} is a damaged or cut-short DICOM file (an image without rows or columns): copy the series "
+            "again"
+        )
+    return None
 
 
 def _pictures(path: Path, header: Dataset) -> Iterator[Slice]:
@@ -223,7 +272,7 @@ def _picture(path: Path, frame: int, header: Dataset, sources: list[Dataset]) ->
         path,
         frame,
         header,
-        np.array([float(v) for v in position]) if position else np.full(3, np.nan),
+        np.array([float(v) for v in position]).reshape(3) if position else np.full(3, np.nan),
         np.array([float(v) for v in axes]).reshape(2, 3) if axes else np.full((2, 3), np.nan),
         across,
         down,

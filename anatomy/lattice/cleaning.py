@@ -1,44 +1,24 @@
 """Cleaning the labels of the cut lattice: no specks, no pinched surfaces.
 
 Works by relabelling tetrahedra only, the background's included, so the mesh stays conforming. A speck is a
-piece of a label (or a hole) smaller than a stated volume; it joins the label it shares most facets with. A
-surface is pinched where more than two of its triangles meet in an edge, or where its triangles around a vertex
-form more than one fan; the smallest group of tetrahedra around that edge or vertex changes sides. Changes can
-pinch elsewhere, so this repeats; after a number of rounds only the solid may grow, which must end.
+piece of a label (or a hole) smaller than a stated volume; it joins the label it shares most facets with.
+
+The surface of a label is a 2-manifold exactly when, around every vertex, the label's tetrahedra hang together
+across facets that contain the vertex, and so do all others: the star of an inner vertex is a ball, its boundary
+a sphere, and a part of a sphere is a disc when it and the rest are each connected. The number of parts too many,
+over all labels and the background, is the vertex's *excess*; it counts edges in which more than two triangles
+meet and vertices with more than one fan alike. Groups of tetrahedra change sides where that lowers the sum of
+the excess of all vertices; where nothing lowers it, a group may pass its excess on, each tetrahedron once, so the
+cleaning ends, with the best labels it met.
 """
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from anatomy.mesh import FACETS_OF_TET
-
-_ROUNDS_BOTH_WAYS, _ROUNDS = 8, 40
-
-
-def neighbours_of(tets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tetrahedron across each facet, shape (m, 4); -1 where there is none."""
-    count = np.int64(tets.max()) + 1
-    facets = np.sort(tets[:, FACETS_OF_TET].reshape(-1, 3), axis=1)
-    keys = (facets[:, 0] * count + facets[:, 1]) * count + facets[:, 2]
-    order = np.argsort(keys, kind="stable")
-    same = keys[order][1:] == keys[order][:-1]
-    across = np.full(len(keys), -1, dtype=np.int64)
-    a, b = order[:-1][same], order[1:][same]
-    across[a], across[b] = b // 4, a // 4
-    return across.reshape(-1, 4)
-
-
-def pieces_of(label: NDArray[np.int64], neighbours: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of the face-connected piece of one label to which each tetrahedron belongs, shape (m,)."""
-    row = np.repeat(np.arange(len(label)), 4)
-    column = neighbours.reshape(-1)
-    joined = (column >= 0) & (label[row] == label[np.maximum(column, 0)])
-    graph = coo_array((np.ones(joined.sum()), (row[joined], column[joined])), shape=(len(label),) * 2)
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+from anatomy.lattice.topology import pieces_of, stars_of
 
 
 def without_specks(
@@ -52,46 +32,28 @@ def without_specks(
         # A piece that reaches the lattice's rim is the surrounding background, whatever its size.
         size[np.unique(piece[(neighbours < 0).any(axis=1)])] = np.inf
         small = size < speck_mm3
-        row = np.repeat(np.arange(len(label)), 4)
-        column = neighbours.reshape(-1)
-        border = (column >= 0) & small[piece[row]] & (piece[row] != piece[np.maximum(column, 0)])
-        if not border.any():
+        row = np.flatnonzero(small[piece])
+        if not len(row):
             break
-        votes = np.zeros((len(size), int(label.max()) + 1), dtype=np.int64)
-        np.add.at(votes, (piece[row[border]], label[column[border]]), 1)
+        row = np.repeat(row, 4)
+        column = neighbours[row[::4]].reshape(-1)
+        border = (column >= 0) & (piece[row] != piece[np.maximum(column, 0)])
+        number = np.cumsum(small) - 1
+        votes = np.zeros((int(small.sum()), int(label.max()) + 1), dtype=np.int64)
+        np.add.at(votes, (number[piece[row[border]]], label[column[border]]), 1)
         joins = votes.argmax(axis=1)
-        label = np.where(small[piece], joins[piece], label)
+        inside = row[::4]
+        label[inside] = joins[number[piece[inside]]]
     return label
 
 
-def pinched_edges(triangles: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Edges (k, 2) in which other than two triangles (t, 3) meet."""
-    pairs = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    vertices = int(triangles.max(initial=0)) + 1
-    keys, count = np.unique(pairs[:, 0] * vertices + pairs[:, 1], return_counts=True)
-    odd = keys[count != 2]
-    return np.stack([odd // vertices, odd % vertices], axis=1)
-
-
-def pinched_vertices(triangles: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Vertices around which triangles (t, 3) form more than one fan."""
-    start, end = triangles.reshape(-1), np.roll(triangles, -1, axis=1).reshape(-1)
-    # A corner is a triangle seen from one of its vertices; corners of one vertex join over shared edges.
-    corner_here = np.arange(triangles.size)
-    corner_next = corner_here.reshape(-1, 3)[:, [1, 2, 0]].reshape(-1)
-    low, high = np.minimum(start, end), np.maximum(start, end)
-    at_low = np.where(start == low, corner_here, corner_next)
-    at_high = np.where(start == low, corner_next, corner_here)
-    order = np.lexsort((high, low))
-    same = (low[order][1:] == low[order][:-1]) & (high[order][1:] == high[order][:-1])
-    a, b = order[:-1][same], order[1:][same]
-    row = np.concatenate([at_low[a], at_high[a]])
-    column = np.concatenate([at_low[b], at_high[b]])
-    graph = coo_array((np.ones(len(row)), (row, column)), shape=(triangles.size,) * 2)
-    fan = connected_components(graph, directed=False)[1]
-    fans = np.unique(start * np.int64(len(start)) + fan) // len(start) if len(start) else start
-    vertex, count = np.unique(fans, return_counts=True)
-    return vertex[count > 1]
+def pinches(
+    tets: NDArray[np.int64], label: NDArray[np.int64], neighbours: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Excess of each vertex, shape (n,): 0 where the surfaces of all labels are 2-manifolds around it."""
+    starts, around = stars_of(tets, int(tets.max()) + 1)
+    excess: NDArray[np.int64] = _excesses(tets, label, neighbours, starts, around)
+    return excess
 
 
 def without_pinches(
@@ -100,71 +62,214 @@ def without_pinches(
     neighbours: NDArray[np.int64],
     volume: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Labels (m,) after which the outer surface, and as far as possible every label's, is a 2-manifold."""
+    """Labels (m,) after which every label's surface, the outer one included, is a 2-manifold."""
     label = label.copy()
-    order = np.argsort(tets, axis=None, kind="stable")
-    starts = np.searchsorted(tets.reshape(-1)[order], np.arange(int(tets.max()) + 2))
-    around = order // 4
-    targets = np.unique(label).tolist()
-    for attempt in range(_ROUNDS):
-        only_grow = attempt >= _ROUNDS_BOTH_WAYS
-        touched: set[int] = set()
-        for target in [0] if only_grow else targets:
-            inside = label != 0 if target == 0 else label == target
-            surface = surface_within(tets, inside, neighbours)
-            for simplex in [*pinched_edges(surface).tolist(), *([v] for v in pinched_vertices(surface))]:
-                star = around[starts[simplex[0]] : starts[simplex[0] + 1]]
-                for vertex in simplex[1:]:
-                    star = star[(tets[star] == vertex).any(axis=1)]
-                before = label[star].copy()
-                if _unpinch(tets, label, volume, star, target, only_grow):
-                    changed = before != label[star]
-                    touched |= {0, *before[changed].tolist(), *label[star][changed].tolist()}
-        targets = sorted(touched)
-        if not touched:
-            break
+    starts, around = stars_of(tets, int(tets.max()) + 1)
+    _clean(tets, label, neighbours, volume, starts, around)
     return label
 
 
-def surface_within(
-    tets: NDArray[np.int64], inside: NDArray[np.bool_], neighbours: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Triangles (k, 3) around the tetrahedra that are inside, normals outward."""
-    open_ = inside[:, None] & ((neighbours < 0) | ~inside[np.maximum(neighbours, 0)])
-    tet, facet = np.nonzero(open_)
-    return np.asarray(tets[tet[:, None], FACETS_OF_TET[facet]])
+@numba.njit(cache=True)
+def _flood(members, inside, tets, neighbours, vertex, local, group):  # type: ignore[no-untyped-def]
+    """Number the parts of `members[inside]` joined over facets at a vertex in `group`; how many there are."""
+    count = 0
+    stack = np.empty(len(members), np.int64)
+    for k in range(len(members)):
+        group[k] = -1
+    for seed in range(len(members)):
+        if not inside[seed] or group[seed] >= 0:
+            continue
+        group[seed] = count
+        stack[0] = seed
+        depth = 1
+        while depth:
+            depth -= 1
+            k = stack[depth]
+            t = members[k]
+            for f in range(4):
+                other = neighbours[t, f]
+                # The facet opposite the vertex leads out of its star.
+                if tets[t, f] == vertex or other < 0:
+                    continue
+                j = local[other]
+                if inside[j] and group[j] < 0:
+                    group[j] = count
+                    stack[depth] = j
+                    depth += 1
+        count += 1
+    return count
 
 
-def _unpinch(
-    tets: NDArray[np.int64],
-    label: NDArray[np.int64],
-    volume: NDArray[np.float64],
-    star: NDArray[np.int64],
-    target: int,
-    only_grow: bool,
-) -> bool:
-    """Turn the smallest group of the star to the other side, in place; False when there is nothing to turn."""
-    inside = label[star] != 0 if target == 0 else label[star] == target
-    shared = (tets[star][:, None, :, None] == tets[star][None, :, None, :]).any(axis=3).sum(axis=2)
-    joined = (shared == 3) & (inside[:, None] == inside[None, :])
-    count, group = connected_components(joined, directed=False)
-    members = [np.flatnonzero(group == g) for g in range(count)]
-    sides = [bool(inside[m[0]]) for m in members]
-    best: tuple[float, int] | None = None
-    for g, side in enumerate(sides):
-        if sides.count(side) > 1 and not (only_grow and side):
-            size = float(volume[star[members[g]]].sum())
-            best = min(best, (size, g)) if best else (size, g)
-    if best is None:
+@numba.njit(cache=True)
+def _excess(vertex, tets, label, neighbours, starts, around, local):  # type: ignore[no-untyped-def]
+    """Parts too many around a vertex, over all labels."""
+    members = around[starts[vertex] : starts[vertex + 1]]
+    first = label[members[0]]
+    same = True
+    for t in members:
+        same &= label[t] == first
+    if same:
+        return 0
+    size = len(members)
+    inside, group = np.empty(size, np.bool_), np.empty(size, np.int64)
+    done = np.zeros(size, np.bool_)
+    for k in range(size):
+        local[members[k]] = k
+    excess = 0
+    for k in range(size):
+        if done[k]:
+            continue
+        mine = label[members[k]]
+        for j in range(size):
+            inside[j] = label[members[j]] == mine
+            done[j] |= inside[j]
+        excess += _flood(members, inside, tets, neighbours, vertex, local, group) - 1
+        for j in range(size):
+            inside[j] = not inside[j]
+        excess += _flood(members, inside, tets, neighbours, vertex, local, group) - 1
+    return excess
+
+
+@numba.njit(cache=True)
+def _excesses(tets, label, neighbours, starts, around):  # type: ignore[no-untyped-def]
+    count = len(starts) - 1
+    out = np.zeros(count, np.int64)
+    local = np.zeros(len(tets), np.int64)
+    for v in range(count):
+        if starts[v + 1] > starts[v]:
+            out[v] = _excess(v, tets, label, neighbours, starts, around, local)
+    return out
+
+
+@numba.njit(cache=True)
+def _change(turned, count, to, tets, label, neighbours, starts, around, excess, local):  # type: ignore[no-untyped-def]
+    """By how much the excess changes when tetrahedra `turned[:count]` take label `to`; labels are put back."""
+    before = np.empty(count, np.int64)
+    for k in range(count):
+        before[k] = label[turned[k]]
+        label[turned[k]] = to
+    change = 0
+    for k in range(count):
+        for i in range(4):
+            v = tets[turned[k], i]
+            seen = False
+            for j in range(k):
+                for h in range(4):
+                    seen |= tets[turned[j], h] == v
+            if not seen:
+                change += _excess(v, tets, label, neighbours, starts, around, local) - excess[v]
+    for k in range(count):
+        label[turned[k]] = before[k]
+    return change
+
+
+@numba.njit(cache=True)
+def _clean(tets, label, neighbours, volume, starts, around):  # type: ignore[no-untyped-def]
+    """Lower the excess, in place, until no move lowers it."""
+    vertices = len(starts) - 1
+    local = np.zeros(len(tets), np.int64)
+    excess = _excesses(tets, label, neighbours, starts, around)
+    # Tetrahedra that passed excess on; they do so once.
+    spent = np.zeros(len(tets), np.bool_)
+    best, least = label.copy(), excess.sum()
+    for wide, slack in ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 4), (1, 4)):
+        moving = True
+        while moving and least > 0:
+            moving = False
+            for vertex in range(vertices):
+                while excess[vertex] > 0:
+                    done = _relieve(
+                        vertex, tets, label, neighbours, volume, starts, around, excess, local, wide, spent, 0
+                    )
+                    if not done and slack > 0:
+                        done = _relieve(
+                            vertex,
+                            tets,
+                            label,
+                            neighbours,
+                            volume,
+                            starts,
+                            around,
+                            excess,
+                            local,
+                            wide,
+                            spent,
+                            slack,
+                        )
+                    if not done:
+                        break
+                    moving = True
+            if excess.sum() < least:
+                best[:], least = label, excess.sum()
+        label[:] = best
+        excess[:] = _excesses(tets, label, neighbours, starts, around)
+
+
+@numba.njit(cache=True)
+def _relieve(vertex, tets, label, neighbours, volume, starts, around, excess, local, wide, spent, slack):  # type: ignore[no-untyped-def]
+    """Make the move around a vertex that lowers the excess most, the smallest of those; False without one.
+
+    With slack, a move of tetrahedra that are not yet `spent` may raise the excess by less than that. Narrow (0), a
+    part of the star changes to another label of the star; wider, the whole star does (1), or
+    the stars of all its vertices (2).
+    """
+    members = around[starts[vertex] : starts[vertex + 1]]
+    size = len(members)
+    kinds = np.unique(label[members])
+    turned, best = np.empty(len(tets) if wide == 2 else size, np.int64), np.empty(0, np.int64)
+    best_change, best_volume, best_to = slack, np.inf, -1
+    inside, group = np.empty(size, np.bool_), np.empty(size, np.int64)
+    for mine in kinds:
+        for outside in range(2 if wide == 0 else 1):
+            if wide == 0:
+                for k in range(size):
+                    local[members[k]] = k
+                    inside[k] = (label[members[k]] == mine) != (outside == 1)
+                parts = _flood(members, inside, tets, neighbours, vertex, local, group)
+                if parts < 2:
+                    continue
+            else:
+                parts = 1
+            for part in range(parts):
+                count = 0
+                if wide == 2:
+                    for t in members:
+                        for i in range(4):
+                            v = tets[t, i]
+                            for s in around[starts[v] : starts[v + 1]]:
+                                if not (turned[:count] == s).any():
+                                    turned[count] = s
+                                    count += 1
+                else:
+                    for k in range(size):
+                        if wide == 1 or group[k] == part:
+                            turned[count] = members[k]
+                            count += 1
+                amount, again = 0.0, False
+                for k in range(count):
+                    amount += volume[turned[k]]
+                    again |= spent[turned[k]]
+                if slack > 0 and again:
+                    continue
+                for to in kinds:
+                    # A part of the label goes to another label; what parts the others goes to the label.
+                    if wide == 0 and (to == mine) != (outside == 1):
+                        continue
+                    if wide > 0 and to != mine:
+                        continue
+                    change = _change(
+                        turned, count, to, tets, label, neighbours, starts, around, excess, local
+                    )
+                    if change < best_change or (change == best_change < slack and amount < best_volume):
+                        best_change, best_volume, best_to = change, amount, to
+                        best = turned[:count].copy()
+    if best_change >= slack:
         return False
-    turned = star[members[best[1]]]
-    rest = star[inside != sides[best[1]]]
-    if sides[best[1]] or target == 0:
-        # Between labels, tissue goes to tissue where there is some, so that the outer surface keeps still.
-        values = label[rest]
-        values = values[values > 0] if target and (values > 0).any() else values
-        label[turned] = np.bincount(values).argmax()
-    else:
-        tissue = turned[label[turned] > 0]
-        label[tissue if len(tissue) else turned] = target
+    for t in best:
+        label[t] = best_to
+        spent[t] |= slack > 0
+    for t in best:
+        for i in range(4):
+            v = tets[t, i]
+            excess[v] = _excess(v, tets, label, neighbours, starts, around, local)
     return True

@@ -10,35 +10,32 @@ in order of their number: the result is the same on every run.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy.lattice.cleaning import neighbours_of
+from anatomy.lattice.topology import neighbours_of, stars_of
 from anatomy.mesh import FACETS_OF_TET
 
 # The range every dihedral angle is worked towards, degrees.
 LEAST_ANGLE, LARGEST_ANGLE = 12.5, 139.0
 # How far a vertex may stray, in units of its mean edge: inside, along a surface, off a surface.
 _FREE, _ALONG, _OFF = 0.5, 0.35, 0.06
+# How many times as far where that was not enough.
+_SECOND_CHANCE = 3.0
 # Facet normals around a smooth surface vertex lie within this cosine of their mean.
 _SMOOTH_COSINE = 0.6
 _PASSES = 12
-_OPPOSITE = np.array([[0, 1, 2, 3], [0, 2, 1, 3], [0, 3, 1, 2], [1, 2, 0, 3], [1, 3, 0, 2], [2, 3, 0, 1]])
+# Quality (see `_worst_around`) at which a vertex is left in peace.
+_ENOUGH = 1.1
 
 
-def dihedral_angles(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Dihedral angles (m, 6) in degrees of tetrahedra with corners (m, 4, 3)."""
-    i, j, k, m = (corners[:, _OPPOSITE[:, n]] for n in range(4))
-    axis = j - i
-    axis = axis / np.linalg.norm(axis, axis=2, keepdims=True)
-    p, q = k - i, m - i
-    p = p - np.einsum("tec,tec->te", p, axis)[..., None] * axis
-    q = q - np.einsum("tec,tec->te", q, axis)[..., None] * axis
-    sine = np.linalg.norm(np.cross(p, q), axis=2)
-    return np.asarray(np.degrees(np.arctan2(sine, np.einsum("tec,tec->te", p, q))))
+def dihedral_angles(points: NDArray[np.float64], tets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Least and largest dihedral angle of each tetrahedron, degrees; shape (m, 2)."""
+    angles: NDArray[np.float64] = _extreme_angles(points, tets)
+    return angles
 
 
 @dataclass(frozen=True)
@@ -61,34 +58,38 @@ def improved(
     points, tets, label
         A conforming mesh and the label of each tetrahedron; only points change, and no tetrahedron inverts.
     """
+    if not _outside_range(points, tets).any():
+        return points
     freedom = _freedom(points, tets, label)
-    order = np.argsort(tets, axis=None, kind="stable")
-    starts = np.searchsorted(tets.reshape(-1)[order], np.arange(len(points) + 1))
-    around = order // 4
+    starts, around = stars_of(tets, len(points))
     rest, points = points, points.copy()
-    suspects = np.arange(len(tets))
-    for _ in range(_PASSES):
-        angles = dihedral_angles(points[tets[suspects]])
-        bad = (angles.min(axis=1) < LEAST_ANGLE) | (angles.max(axis=1) > LARGEST_ANGLE)
-        vertices = np.unique(tets[suspects[bad]])
-        moved = _compass(points, rest, tets, starts, around, vertices, *astuple(freedom))
-        if not moved:
-            break
-        # Only tetrahedra around these vertices can have changed.
-        suspects = np.unique(np.concatenate([around[starts[v] : starts[v + 1]] for v in vertices]))
+    for share in (1.0, _SECOND_CHANCE):
+        along, across = freedom.along * share, freedom.across * share
+        suspects = np.arange(len(tets))
+        for _ in range(_PASSES):
+            bad = _outside_range(points, tets[suspects])
+            vertices = np.unique(tets[suspects[bad]])
+            moved = _compass(
+                points, rest, tets, starts, around, vertices, freedom.scale, freedom.normal, along, across
+            )
+            if not moved:
+                break
+            # Only tetrahedra around these vertices can have changed.
+            touched = np.zeros(len(points), dtype=bool)
+            touched[vertices] = True
+            suspects = np.flatnonzero(touched[tets].any(axis=1))
     return points
+
+
+def _outside_range(points: NDArray[np.float64], tets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    angles = dihedral_angles(points, tets)
+    outside: NDArray[np.bool_] = (angles[:, 0] < LEAST_ANGLE) | (angles[:, 1] > LARGEST_ANGLE)
+    return outside
 
 
 def _freedom(points: NDArray[np.float64], tets: NDArray[np.int64], label: NDArray[np.int64]) -> _Freedom:
     count = len(points)
-    length = np.zeros(count)
-    number = np.zeros(count)
-    for i, j in _OPPOSITE[:, :2]:
-        edge = np.linalg.norm(points[tets[:, i]] - points[tets[:, j]], axis=1)
-        for end in (i, j):
-            length += np.bincount(tets[:, end], edge, minlength=count)
-            number += np.bincount(tets[:, end], minlength=count)
-    scale = length / np.maximum(number, 1)
+    scale = _mean_edges(points, tets)
     facets, unit, area = _interface_facets(points, tets, label)
     normal = np.zeros((count, 3))
     for corner in range(3):
@@ -122,6 +123,83 @@ def _interface_facets(
 
 
 @numba.njit(cache=True)
+def _mean_edges(points, tets):  # type: ignore[no-untyped-def]
+    """Mean length of the edges at each vertex, an edge once for each tetrahedron around it."""
+    length, number = np.zeros(len(points)), np.zeros(len(points))
+    for t in range(len(tets)):
+        for i in range(3):
+            for j in range(i + 1, 4):
+                a, b = tets[t, i], tets[t, j]
+                edge = 0.0
+                for c in range(3):
+                    edge += (points[a, c] - points[b, c]) ** 2
+                edge = np.sqrt(edge)
+                length[a] += edge
+                length[b] += edge
+                number[a] += 1
+                number[b] += 1
+    return length / np.maximum(number, 1.0)
+
+
+@numba.njit(cache=True)
+def _shape(corner, normal):  # type: ignore[no-untyped-def]
+    """Least and largest dihedral angle of one tetrahedron (4, 3), degrees; (-1, 181) when flat or inverted."""
+    volume = 0.0
+    for f in range(4):
+        # Facet f lies opposite corner f; `p, q, r` wind it outwards.
+        if f == 0:
+            p, q, r = 1, 2, 3
+        elif f == 1:
+            p, q, r = 0, 3, 2
+        elif f == 2:
+            p, q, r = 0, 1, 3
+        else:
+            p, q, r = 0, 2, 1
+        ux, uy, uz = (
+            corner[q, 0] - corner[p, 0],
+            corner[q, 1] - corner[p, 1],
+            corner[q, 2] - corner[p, 2],
+        )
+        vx, vy, vz = (
+            corner[r, 0] - corner[p, 0],
+            corner[r, 1] - corner[p, 1],
+            corner[r, 2] - corner[p, 2],
+        )
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        size = np.sqrt(nx * nx + ny * ny + nz * nz)
+        if size == 0.0:
+            return -1.0, 181.0
+        normal[f, 0], normal[f, 1], normal[f, 2] = nx / size, ny / size, nz / size
+        if f == 0:
+            volume = (
+                nx * (corner[1, 0] - corner[0, 0])
+                + ny * (corner[1, 1] - corner[0, 1])
+                + nz * (corner[1, 2] - corner[0, 2])
+            )
+    if volume <= 0.0:
+        return -1.0, 181.0
+    low, high = 1.0, -1.0
+    for i in range(3):
+        for j in range(i + 1, 4):
+            dot = normal[i, 0] * normal[j, 0] + normal[i, 1] * normal[j, 1] + normal[i, 2] * normal[j, 2]
+            low, high = min(low, dot), max(high, dot)
+    # Outward normals n of two facets enclose the dihedral angle π − arccos(n · n').
+    least = 180.0 - np.degrees(np.arccos(max(-1.0, low)))
+    return least, 180.0 - np.degrees(np.arccos(min(1.0, high)))
+
+
+@numba.njit(cache=True)
+def _extreme_angles(points, tets):  # type: ignore[no-untyped-def]
+    out = np.empty((len(tets), 2))
+    corner, normal = np.empty((4, 3)), np.empty((4, 3))
+    for t in range(len(tets)):
+        for i in range(4):
+            corner[i] = points[tets[t, i]]
+        out[t, 0], out[t, 1] = _shape(corner, normal)
+    return out
+
+
+@numba.njit(cache=True)
 def _worst_around(points, tets, starts, around, vertex, at, floor):  # type: ignore[no-untyped-def]
     """Least quality of the tetrahedra around a vertex put at `at`; stops early below `floor`.
 
@@ -136,48 +214,9 @@ def _worst_around(points, tets, starts, around, vertex, at, floor):  # type: ign
             v = tets[tet, i]
             for c in range(3):
                 corner[i, c] = at[c] if v == vertex else points[v, c]
-        volume = 0.0
-        for f in range(4):
-            # Facet f lies opposite corner f; `p, q, r` wind it outwards.
-            if f == 0:
-                p, q, r = 1, 2, 3
-            elif f == 1:
-                p, q, r = 0, 3, 2
-            elif f == 2:
-                p, q, r = 0, 1, 3
-            else:
-                p, q, r = 0, 2, 1
-            ux, uy, uz = (
-                corner[q, 0] - corner[p, 0],
-                corner[q, 1] - corner[p, 1],
-                corner[q, 2] - corner[p, 2],
-            )
-            vx, vy, vz = (
-                corner[r, 0] - corner[p, 0],
-                corner[r, 1] - corner[p, 1],
-                corner[r, 2] - corner[p, 2],
-            )
-            nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-            size = np.sqrt(nx * nx + ny * ny + nz * nz)
-            if size == 0.0:
-                return -1.0
-            normal[f, 0], normal[f, 1], normal[f, 2] = nx / size, ny / size, nz / size
-            if f == 0:
-                volume = (
-                    nx * (corner[1, 0] - corner[0, 0])
-                    + ny * (corner[1, 1] - corner[0, 1])
-                    + nz * (corner[1, 2] - corner[0, 2])
-                )
-        if volume <= 0.0:
+        least, largest = _shape(corner, normal)
+        if least < 0.0:
             return -1.0
-        low, high = 1.0, -1.0
-        for i in range(3):
-            for j in range(i + 1, 4):
-                dot = normal[i, 0] * normal[j, 0] + normal[i, 1] * normal[j, 1] + normal[i, 2] * normal[j, 2]
-                low, high = min(low, dot), max(high, dot)
-        # Outward normals n of two facets enclose the dihedral angle π − arccos(n · n').
-        least = 180.0 - np.degrees(np.arccos(max(-1.0, low)))
-        largest = 180.0 - np.degrees(np.arccos(min(1.0, high)))
         worst = min(worst, least / LEAST_ANGLE, (180.0 - largest) / (180.0 - LARGEST_ANGLE))
         if worst <= floor:
             return worst
@@ -194,7 +233,7 @@ def _compass(points, rest, tets, starts, around, vertices, scale, normal, along,
         quality = _worst_around(points, tets, starts, around, vertex, points[vertex], -2.0)
         start = quality
         step = 0.2 * scale[vertex]
-        while step > 0.008 * scale[vertex]:
+        while step > 0.008 * scale[vertex] and quality < _ENOUGH:
             found = quality
             for direction in range(26):
                 code = direction if direction < 13 else direction + 1

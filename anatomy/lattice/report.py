@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy.lattice.cleaning import neighbours_of, pieces_of, pinched_edges, pinched_vertices, surface_within
 from anatomy.lattice.fields import Fields, to_surface
 from anatomy.lattice.quality import dihedral_angles
-from anatomy.lattice.stuffing import volumes_of
+from anatomy.lattice.topology import neighbours_of, pieces_of, surface_within, volumes_of
 
 
 def measure(
@@ -22,6 +21,7 @@ def measure(
     names: list[str],
     voxel_mm3: NDArray[np.floating[Any]],
     edge_mm: float,
+    pinched: int,
 ) -> dict[str, Any]:
     """Measure a mesh against the label map it stands for.
 
@@ -37,18 +37,20 @@ def measure(
         Volume of each label in the label map.
     edge_mm : float
         Edge of the coarsest lattice; distances are searched as far as that.
+    pinched : int
+        Vertices around which the surface of a label is no 2-manifold.
 
     Returns
     -------
     dict
-        `vertices`, `tets`, `dihedral_deg`, `pieces`, `pinched_edges`, `pinched_vertices` of the whole (volumes
+        `vertices`, `tets`, `dihedral_deg`, `pieces`, `pinched_vertices` of the whole (volumes
         in ml, distances in mm, angles in degrees), and under `labels` for each structure `voxel_ml`,
         `mesh_ml`, `error_percent`, `surface_distance_mean_mm`, `surface_distance_max_mm` (from vertices and
-        facet centroids of its surface), `tets`, `pieces`, `pinched_edges`, `dihedral_min_deg`,
+        facet centroids of its surface), `tets`, `pieces`, `dihedral_min_deg`,
         `dihedral_max_deg`.
     """
-    angles = dihedral_angles(points[tets])
-    volume = volumes_of(points[tets])
+    angles = dihedral_angles(points, tets)
+    volume = volumes_of(points, tets)
     across = neighbours_of(tets)
     piece = pieces_of(label, across)
     plain = replace(fields, bias=np.zeros_like(fields.bias))
@@ -67,22 +69,19 @@ def measure(
             "surface_distance_max_mm": round(float(distance.max()), 4) if len(distance) else None,
             "tets": int(mine.sum()),
             "pieces": int(np.unique(piece[mine]).size),
-            "pinched_edges": len(pinched_edges(surface)),
-            "dihedral_min_deg": round(float(angles[mine].min()), 3) if mine.any() else None,
-            "dihedral_max_deg": round(float(angles[mine].max()), 3) if mine.any() else None,
+            "dihedral_min_deg": round(float(angles[mine, 0].min()), 3) if mine.any() else None,
+            "dihedral_max_deg": round(float(angles[mine, 1].max()), 3) if mine.any() else None,
         }
-    surface = surface_within(tets, np.ones(len(tets), dtype=bool), across)
     whole = pieces_of(np.ones_like(label), across)
     return {
         "vertices": len(points),
         "tets": len(tets),
-        "dihedral_deg": [round(float(angles.min()), 3), round(float(angles.max()), 3)],
+        "dihedral_deg": [round(float(angles[:, 0].min()), 3), round(float(angles[:, 1].max()), 3)],
         "pieces": int(whole.max()) + 1,
         "pieces_ml": sorted(np.round(np.bincount(whole, weights=volume) / 1000, 4).tolist(), reverse=True)[
             :20
         ],
-        "pinched_edges": len(pinched_edges(surface)),
-        "pinched_vertices": len(pinched_vertices(surface)),
+        "pinched_vertices": pinched,
         "labels": labels,
     }
 

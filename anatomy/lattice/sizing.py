@@ -39,15 +39,16 @@ def graded_lattice(fields: Fields, cube_mm: float, edges_mm: list[float], across
     across : float
         Edges that a thickness must hold; where it holds fewer, the cubes are halved while levels last.
     """
-    everything = np.concatenate([_all_voxels(fields, first, block, cube_mm) for first, block in fields.boxes])
+    labels = list(zip(fields.blocks.first, fields.masks, strict=True))
+    everything = np.concatenate([_all_voxels(fields, first, mask, cube_mm) for first, mask in labels])
     origin = everything.min(axis=0) - 3.3 * cube_mm
     active = np.zeros(((everything.max(axis=0) - origin) / cube_mm).astype(np.int64) + 4, dtype=bool)
     active[tuple(((everything - origin) / cube_mm).astype(np.int64).T)] = True
     active = binary_dilation(active, _ALL_AROUND, iterations=2)
     wanted = [np.zeros(np.array(active.shape) << level, dtype=bool) for level in range(len(edges_mm))]
-    for first, block in fields.boxes:
+    for first, mask in labels:
         for level in range(1, len(edges_mm)):
-            thin = _thin_voxels(fields, first, block, 0.5 * across * edges_mm[level - 1])
+            thin = _thin_voxels(fields, first, mask, 0.5 * across * edges_mm[level - 1])
             if thin is None:
                 break
             cube = ((thin - origin) / cube_mm * 2**level).astype(np.int64)
@@ -55,13 +56,19 @@ def graded_lattice(fields: Fields, cube_mm: float, edges_mm: list[float], across
     return balanced(wanted, active, origin, cube_mm)
 
 
-def _strided(
-    fields: Fields, block: NDArray[np.float32], step_mm: float
-) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.float64]]:
-    """Where a label is, on every few voxels of its block; the strides, and the spacing that leaves (mm)."""
+def _stride(fields: Fields, step_mm: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How many voxels a working step of at most `step_mm` spans along each axis, and the step that makes, mm."""
     spacing = np.linalg.norm(np.linalg.inv(fields.to_index), axis=0)
     stride = np.maximum(1, (step_mm / spacing).astype(np.int64))
-    return block[:: stride[0], :: stride[1], :: stride[2]] > 0.5, stride, spacing * stride
+    return stride, spacing * stride
+
+
+def _anywhere(mask: NDArray[np.bool_], stride: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether any voxel of each working step is set."""
+    for axis, step in enumerate(stride.tolist()):
+        if step > 1:
+            mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], step), axis=axis)
+    return mask
 
 
 def _positions(
@@ -73,21 +80,25 @@ def _positions(
 
 
 def _all_voxels(
-    fields: Fields, first: NDArray[np.int64], block: NDArray[np.float32], cube_mm: float
+    fields: Fields, first: NDArray[np.int64], mask: NDArray[np.bool_], cube_mm: float
 ) -> NDArray[np.float64]:
-    mask, stride, _ = _strided(fields, block, cube_mm / 4)
-    return _positions(fields, first, stride, mask)
+    stride, _ = _stride(fields, cube_mm / 4)
+    return _positions(fields, first, stride, _anywhere(mask, stride))
 
 
 def _thin_voxels(
-    fields: Fields, first: NDArray[np.int64], block: NDArray[np.float32], radius: float
+    fields: Fields, first: NDArray[np.int64], mask: NDArray[np.bool_], radius: float
 ) -> NDArray[np.float64] | None:
     """Positions (k, 3) mm where a label is thinner than twice the radius; None where the label is thick."""
-    mask, stride, step = _strided(fields, block, _WORKING_STEP * radius)
+    stride, step = _stride(fields, _WORKING_STEP * radius)
+    at_all = _anywhere(mask, stride)
+    mask = mask[:: stride[0], :: stride[1], :: stride[2]]
     half = 0.5 * float(step.mean())
     kept = _distance(~mask, step) - half >= radius
     thin = mask & (_distance(kept, step) > radius * (1 + _RIM) + half) if kept.any() else mask
-    if thin.sum() <= _LEAST_THIN_SHARE * mask.sum():
+    # What the working steps stride over is thin, too.
+    thin = thin | (at_all & ~binary_dilation(mask, _ALL_AROUND))
+    if thin.sum() <= _LEAST_THIN_SHARE * at_all.sum():
         return None
     return _positions(fields, first, stride, thin)
 

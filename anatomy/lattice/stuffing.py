@@ -9,16 +9,21 @@ is one global ranking of edges, so two tetrahedra always cut their common facet 
 meet in a tetrahedron and the mesh conforms. A tetrahedron then belongs to the label all its vertices share;
 where there are several or none (at triple lines and in flat tetrahedra on an interface) to the one that wins
 at its centroid.
+
+Where the pieces of a tetrahedron could not be given good angles, its vertices can be held: they do not move and
+their edges are not cut, so the interface follows the facets of the lattice there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy.lattice.fields import Fields
+from anatomy.lattice.fields import LARGEST_BIAS, Fields
+from anatomy.lattice.topology import EDGES_OF_TET, edges_of, stars_of, volumes_of
 
 # Share of a lattice edge within which an end snaps to a crossing: diagonal ("short") and axis-parallel ("long")
 # edges of the body-centred lattice (Labelle & Shewchuk 2007, section 3.1).
@@ -27,59 +32,78 @@ _SNAP_SHORT, _SNAP_LONG = 0.41189, 0.24999
 _NEAREST_CUT = 0.05
 # Snapping may not leave a tetrahedron less of its volume than this share.
 _LEAST_VOLUME = 0.1
-_BISECTIONS = 7
-EDGES_OF_TET = np.array([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])
+# A place whose label fields add up to less than this is background whatever the bias.
+_BACKGROUND = 0.5 * (1 - LARGEST_BIAS)
 
 
-@dataclass
-class Stuffed:
-    """The cut lattice.
+@dataclass(frozen=True)
+class Lattice:
+    """The part of the lattice that can hold a label, and what does not change however it is cut.
 
     Attributes
     ----------
     points : ndarray, shape (n, 3), float64
         Vertices, mm LPS.
     tets : ndarray, shape (m, 4), int64
+        Conforming tetrahedra.
+    edges : ndarray, shape (e, 2), int64
+        Their edges, in lexical order.
+    of_tet : ndarray, shape (m, 6), int64
+        Rows of each tetrahedron's edges.
+    length : ndarray, shape (e,)
+        Lengths of the edges, mm.
+    reach : ndarray, shape (e,)
+        How far along each edge an end may snap, mm.
+    shortest : ndarray, shape (n,)
+        Shortest edge at each vertex, mm.
+    starts, around : ndarray
+        The star of each vertex, see `anatomy.lattice.topology.stars_of`.
+    volume : ndarray, shape (m,)
+        Volumes of the tetrahedra, mm³.
+    """
+
+    points: NDArray[np.float64]
+    tets: NDArray[np.int64]
+    edges: NDArray[np.int64]
+    of_tet: NDArray[np.int64]
+    length: NDArray[np.float64]
+    reach: NDArray[np.float64]
+    shortest: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    around: NDArray[np.int64]
+    volume: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stuffed:
+    """The cut lattice.
+
+    Attributes
+    ----------
+    points : ndarray, shape (n, 3), float64
+        Vertices, mm LPS: those of the lattice, then the cuts.
+    tets : ndarray, shape (m, 4), int64
         Positively oriented, conforming.
     label : ndarray, shape (m,), int64
         Index of each tetrahedron's label in `Fields.values`; 0 is background.
-    sets : ndarray, shape (n, 3), int64
-        Labels in which each vertex lies, padded with -1.
+    parent : ndarray, shape (m,), int64
+        Tetrahedron of the lattice that each was cut from.
     """
 
     points: NDArray[np.float64]
     tets: NDArray[np.int64]
     label: NDArray[np.int64]
-    sets: NDArray[np.int64]
+    parent: NDArray[np.int64]
 
 
-def edges_of(tets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Edges (e, 2) of tetrahedra in lexical order, and for each tetrahedron the rows of its six edges (m, 6)."""
-    pairs = np.sort(tets[:, EDGES_OF_TET].reshape(-1, 2), axis=1)
-    count = int(tets.max()) + 1
-    keys, row = np.unique(pairs[:, 0] * count + pairs[:, 1], return_inverse=True)
-    return np.stack([keys // count, keys % count], axis=1), row.reshape(-1, 6)
-
-
-def volumes_of(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Signed volumes (m,) of tetrahedra with corners (m, 4, 3)."""
-    a, b, c, d = (corners[:, i] for i in range(4))
-    return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6.0)
-
-
-def share_label(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether sets (n, 3) and (n, 3) have a label in common, row by row."""
-    return ((a[:, :, None] == b[:, None, :]) & (a[:, :, None] >= 0)).any(axis=(1, 2))
-
-
-def stuff(
-    lattice: NDArray[np.int64], points: NDArray[np.float64], tets: NDArray[np.int64], fields: Fields
-) -> Stuffed:
-    """Cut a lattice along the interfaces of label fields.
+def prepare(
+    coordinates: NDArray[np.int64], points: NDArray[np.float64], tets: NDArray[np.int64], fields: Fields
+) -> Lattice:
+    """Keep the part of a lattice within two tetrahedra of where a label can be.
 
     Parameters
     ----------
-    lattice : ndarray, shape (n, 3), int64
+    coordinates : ndarray, shape (n, 3), int64
         Lattice coordinates of the vertices.
     points : ndarray, shape (n, 3), float64
         Their positions, mm LPS.
@@ -88,97 +112,95 @@ def stuff(
     fields : Fields
         What lies where.
     """
-    winner = fields.winner(points)
-    points, tets, winner, lattice = _near_labels(points, tets, winner, lattice)
-    sets = np.full((len(points), 3), -1, dtype=np.int64)
-    sets[:, 0] = winner
-    edges, of_tet = edges_of(tets)
-    points, sets = _snap(lattice, points, edges, tets, sets, fields)
-    crossing = np.flatnonzero(~share_label(sets[edges[:, 0]], sets[edges[:, 1]]))
-    where = _crossings(points, edges[crossing], sets, fields)
-    crossing, where = _join_near(points, edges, crossing, where, sets, fields)
-    return _bisect(points, tets, edges, of_tet, crossing, where, sets, fields)
-
-
-def _near_labels(
-    points: NDArray[np.float64],
-    tets: NDArray[np.int64],
-    winner: NDArray[np.int64],
-    lattice: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The part of the lattice within one tetrahedron of a vertex that is not background."""
-    near = winner > 0
+    near = fields.near(points, _BACKGROUND)
     near[tets[near[tets].any(axis=1)]] = True
     tets = tets[near[tets].any(axis=1)]
-    used, tets = np.unique(tets, return_inverse=True)
-    return points[used], tets.reshape(-1, 4), winner[used], lattice[used]
+    kept = np.zeros(len(points), dtype=bool)
+    kept[tets] = True
+    tets = (np.cumsum(kept) - 1)[tets]
+    points, coordinates = points[kept], coordinates[kept]
+    edges, of_tet = edges_of(tets)
+    length = np.linalg.norm(points[edges[:, 1]] - points[edges[:, 0]], axis=1)
+    along = (coordinates[edges[:, 1]] != coordinates[edges[:, 0]]).sum(axis=1) == 1
+    shortest = np.full(len(points), np.inf)
+    for column in (0, 1):
+        np.minimum.at(shortest, edges[:, column], length)
+    reach = np.where(along, _SNAP_LONG, _SNAP_SHORT) * length
+    starts, around = stars_of(tets, len(points))
+    volume = volumes_of(points, tets)
+    return Lattice(points, tets, edges, of_tet, length, reach, shortest, starts, around, volume)
 
 
-def _margin(values: NDArray[np.float64], sets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Largest field among the labels of each set."""
-    rows = np.arange(len(values))[:, None]
-    return np.where(sets >= 0, values[rows, np.maximum(sets, 0)], -np.inf).max(axis=1)
+def share_label(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether sets (n, 3) and (n, 3) have a label in common, row by row."""
+    shared = np.zeros(len(a), dtype=bool)
+    for i in range(3):
+        for j in range(3):
+            shared |= (a[:, i] == b[:, j]) & (a[:, i] >= 0)
+    return shared
 
 
-def _crossings(
-    points: NDArray[np.float64], edges: NDArray[np.int64], sets: NDArray[np.int64], fields: Fields
-) -> NDArray[np.float64]:
-    """Where along edges (k, 2) the labels of the first end give way to those of the second, 0 to 1."""
-    a, b = points[edges[:, 0]], points[edges[:, 1]]
-    low, high = np.zeros(len(edges)), np.ones(len(edges))
+def stuff(lattice: Lattice, fields: Fields, held: NDArray[np.bool_]) -> Stuffed:
+    """Cut a lattice along the interfaces of label fields.
 
-    def lead(t: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = fields.at(a + t[:, None] * (b - a))
-        return _margin(values, sets[edges[:, 0]]) - _margin(values, sets[edges[:, 1]])
+    Parameters
+    ----------
+    lattice : Lattice
+        What to cut.
+    fields : Fields
+        What lies where.
+    held : ndarray, shape (n,), bool
+        Vertices that stay, and whose edges are not cut.
+    """
+    sets = np.full((len(lattice.points), 3), -1, dtype=np.int64)
+    sets[:, 0] = fields.winner(lattice.points)
+    free = ~held[lattice.edges].any(axis=1)
+    points = _snap(lattice, sets, free, fields)
+    crossing = np.flatnonzero(free & _crosses(lattice, sets))
+    a, b = lattice.edges[crossing].T
+    where = fields.crossings(points[a], points[b], sets[a], sets[b])
+    crossing, where = _join_near(points, lattice.edges, crossing, where, sets, fields)
+    return _bisect(points, lattice, crossing, where, sets, fields)
 
-    at_low, at_high = lead(low), lead(high)
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        value = lead(middle)
-        first = value > 0
-        low, at_low = np.where(first, middle, low), np.where(first, value, at_low)
-        high, at_high = np.where(first, high, middle), np.where(first, at_high, value)
-    share = np.clip(at_low / np.where(at_low - at_high > 0, at_low - at_high, 1.0), 0.0, 1.0)
-    return low + share * (high - low)
+
+def _crosses(lattice: Lattice, sets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the ends of each edge have no label in common."""
+    found = sets[lattice.edges[:, 0], 0] != sets[lattice.edges[:, 1], 0]
+    rows = np.flatnonzero(found)
+    found[rows] = ~share_label(sets[lattice.edges[rows, 0]], sets[lattice.edges[rows, 1]])
+    return found
 
 
 def _snap(
-    lattice: NDArray[np.int64],
-    points: NDArray[np.float64],
-    edges: NDArray[np.int64],
-    tets: NDArray[np.int64],
-    sets: NDArray[np.int64],
-    fields: Fields,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Move vertices to the nearest crossing among those within the snapping share of an edge."""
-    crossing = edges[~share_label(sets[edges[:, 0]], sets[edges[:, 1]])]
-    t = _crossings(points, crossing, sets, fields)
-    along = np.abs(lattice[crossing[:, 1]] - lattice[crossing[:, 0]])
-    reach = np.where((along > 0).sum(axis=1) == 1, _SNAP_LONG, _SNAP_SHORT)
-    length = np.linalg.norm(points[crossing[:, 1]] - points[crossing[:, 0]], axis=1)
-    end = np.concatenate([crossing[:, 0], crossing[:, 1]])
-    other = np.concatenate([crossing[:, 1], crossing[:, 0]])
-    share, length, reach = np.concatenate([t, 1.0 - t]), np.tile(length, 2), np.tile(reach, 2)
+    lattice: Lattice, sets: NDArray[np.int64], free: NDArray[np.bool_], fields: Fields
+) -> NDArray[np.float64]:
+    """Vertices moved to the nearest crossing within the snapping reach; `sets` is brought up to date."""
+    points = lattice.points
+    row = np.flatnonzero(free & _crosses(lattice, sets))
+    a, b = lattice.edges[row].T
+    t = fields.crossings(points[a], points[b], sets[a], sets[b])
+    end, other, row = np.concatenate([a, b]), np.concatenate([b, a]), np.tile(row, 2)
+    share = np.concatenate([t, 1.0 - t])
+    away = share * lattice.length[row]
     # Beside smaller cubes a vertex keeps to the scale of its shortest edge.
-    shortest = np.full(len(points), np.inf)
-    every = np.linalg.norm(points[edges[:, 1]] - points[edges[:, 0]], axis=1)
-    for column in (0, 1):
-        np.minimum.at(shortest, edges[:, column], every)
-    near = share * length < np.minimum(reach * length, _SNAP_SHORT * shortest[end])
-    end, other, share, length = end[near], other[near], share[near], length[near]
-    order = np.lexsort((other, share * length, end))
+    near = away < np.minimum(lattice.reach[row], _SNAP_SHORT * lattice.shortest[end])
+    end, other, share, away = end[near], other[near], share[near], away[near]
+    order = np.lexsort((other, away, end))
     first = order[np.unique(end[order], return_index=True)[1]]
-    moved, sets = points.copy(), sets.copy()
+    moved = points.copy()
     v, w = end[first], other[first]
     moved[v] = points[v] + share[first, None] * (points[w] - points[v])
-    before = sets[:, 0].copy()
-    sets[v, 1] = before[w]
+    rivals = sets[w, 0]
+    sets[v, 1] = rivals
     # In the grading's flatter tetrahedra two moves can come together: those go back.
-    whole = volumes_of(points[tets])
-    while (crushed := volumes_of(moved[tets]) < _LEAST_VOLUME * whole).any():
-        back = np.unique(tets[crushed])
+    touched = np.zeros(len(points), dtype=bool)
+    touched[v] = True
+    suspects = np.flatnonzero(touched[lattice.tets].any(axis=1))
+    whole = _LEAST_VOLUME * lattice.volume[suspects]
+    while (crushed := volumes_of(moved, lattice.tets[suspects]) < whole).any():
+        back = np.unique(lattice.tets[suspects[crushed]])
         moved[back], sets[back, 1] = points[back], -1
-    return moved, sets
+    return moved
 
 
 def _join_near(
@@ -203,82 +225,99 @@ def _join_near(
 
 def _bisect(
     points: NDArray[np.float64],
-    tets: NDArray[np.int64],
-    edges: NDArray[np.int64],
-    of_tet: NDArray[np.int64],
+    lattice: Lattice,
     crossing: NDArray[np.int64],
     where: NDArray[np.float64],
     sets: NDArray[np.int64],
     fields: Fields,
 ) -> Stuffed:
     """Split the crossing edges, longest first, and give every tetrahedron its label."""
-    a, b = points[edges[crossing, 0]], points[edges[crossing, 1]]
+    a, b = (points[lattice.edges[crossing, i]] for i in (0, 1))
     order = np.lexsort((crossing, -np.round(np.linalg.norm(b - a, axis=1), 9)))
     crossing, cuts = crossing[order], (a + where[:, None] * (b - a))[order]
-    values = fields.at(cuts)
-    ends = [sets[edges[crossing, i]] for i in (0, 1)]
-    rows = np.arange(len(cuts))[:, None]
-    best = [np.where(e >= 0, values[rows, np.maximum(e, 0)], -np.inf).argmax(axis=1) for e in ends]
+    ends = [sets[lattice.edges[crossing, i]] for i in (0, 1)]
     cut_sets = np.full((len(cuts), 3), -1, dtype=np.int64)
     for i in (0, 1):
-        cut_sets[:, i] = ends[i][rows[:, 0], best[i]]
+        cut_sets[:, i] = fields.leader(cuts, ends[i])
     none = len(cuts)
-    rank = np.full(len(edges), none, dtype=np.int64)
+    rank = np.full(len(lattice.edges), none, dtype=np.int64)
     rank[crossing] = np.arange(none)
-    points, sets, tets = split_edges(points, sets, tets, rank[of_tet], cuts, cut_sets)
-    return Stuffed(points, tets, label_tets(points, tets, sets, fields), sets)
+    tets, parent = _split(lattice.tets, rank[lattice.of_tet], none, len(points), EDGES_OF_TET)
+    points, sets = np.concatenate([points, cuts]), np.concatenate([sets, cut_sets])
+    return Stuffed(points, tets, _label_tets(points, tets, sets, fields), parent)
 
 
-def split_edges(
-    points: NDArray[np.float64],
-    sets: NDArray[np.int64],
-    tets: NDArray[np.int64],
-    rank: NDArray[np.int64],
-    cuts: NDArray[np.float64],
-    cut_sets: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Bisect edges at their cut vertices, in the order of rank, in all tetrahedra at once.
+@numba.njit(cache=True)
+def _split(tets, rank, none, first_cut, edges):  # type: ignore[no-untyped-def]
+    """Bisect the edges with a rank below `none` at vertex `first_cut` + rank, lowest rank first.
 
-    `rank` (m, 6) names for each edge of each tetrahedron its row in `cuts` (k, 3), or k where it is not cut.
+    Returns the tetrahedra and which of `tets` each comes from, those of one parent together.
     """
-    none, first = len(cuts), len(points)
-    touching = [np.flatnonzero(np.isin(EDGES_OF_TET, i).any(axis=1)) for i in range(4)]
-    while True:
-        edge = rank.argmin(axis=1)
-        cut = rank[np.arange(len(rank)), edge]
-        to_split = cut < none
-        if not to_split.any():
-            break
-        halves, ranks = [tets[~to_split]], [rank[~to_split]]
-        for e, ends in enumerate(EDGES_OF_TET):
-            mine = to_split & (edge == e)
-            for end in ends:
-                half, left = tets[mine].copy(), rank[mine].copy()
-                half[:, end] = first + cut[mine]
-                left[:, touching[end]] = none
-                halves.append(half)
-                ranks.append(left)
-        tets, rank = np.concatenate(halves), np.concatenate(ranks)
-    return np.concatenate([points, cuts]), np.concatenate([sets, cut_sets]), tets
+    stack, ranks = np.empty((16, 4), np.int64), np.empty((16, 6), np.int64)
+    room = 2 * len(tets) + 64
+    out, parent = np.empty((room, 4), np.int64), np.empty(room, np.int64)
+    found = 0
+    for t in range(len(tets)):
+        stack[0], ranks[0] = tets[t], rank[t]
+        depth = 1
+        while depth:
+            top = depth - 1
+            edge = 0
+            for e in range(1, 6):
+                if ranks[top, e] < ranks[top, edge]:
+                    edge = e
+            cut = ranks[top, edge]
+            if cut == none:
+                if found == room:
+                    room *= 2
+                    more, mores = np.empty((room, 4), np.int64), np.empty(room, np.int64)
+                    more[:found], mores[:found] = out, parent
+                    out, parent = more, mores
+                out[found], parent[found] = stack[top], t
+                found += 1
+                depth -= 1
+                continue
+            stack[depth], ranks[depth] = stack[top], ranks[top]
+            for half in range(2):
+                end, at = edges[edge, half], top + half
+                stack[at, end] = first_cut + cut
+                for e in range(6):
+                    if edges[e, 0] == end or edges[e, 1] == end:
+                        ranks[at, e] = none
+            depth += 1
+    return out[:found].copy(), parent[:found].copy()
 
 
-def label_tets(
+def _label_tets(
     points: NDArray[np.float64], tets: NDArray[np.int64], sets: NDArray[np.int64], fields: Fields
 ) -> NDArray[np.int64]:
     """Label each tetrahedron (m,): the only one its vertices share, else the one that wins at its centroid."""
-    first = sets[tets[:, 0]]
-    common = first >= 0
-    for corner in range(1, 4):
-        common &= (first[:, :, None] == sets[tets[:, corner]][:, None, :]).any(axis=2)
-    label = first[np.arange(len(tets)), common.argmax(axis=1)]
-    count = common.sum(axis=1)
-    open_ = np.flatnonzero(count != 1)
-    if len(open_):
-        values = fields.at(points[tets[open_]].mean(axis=1))
-        allowed = np.zeros_like(values, dtype=bool)
-        several = count[open_] > 1
-        rows, columns = np.nonzero(common[open_])
-        allowed[rows, first[open_][rows, columns]] = True
-        allowed[~several] = True
-        label[open_] = np.where(allowed, values, -np.inf).argmax(axis=1)
+    label, common = _common_labels(tets, sets)
+    open_ = np.flatnonzero(label < 0)
+    centroid = points[tets[open_]].mean(axis=1)
+    several = (common[open_] >= 0).any(axis=1)
+    label[open_[several]] = fields.leader(centroid[several], common[open_[several]])
+    label[open_[~several]] = fields.winner(centroid[~several])
     return label
+
+
+@numba.njit(cache=True)
+def _common_labels(tets, sets):  # type: ignore[no-untyped-def]
+    """The label that the vertices of each tetrahedron share, -1 unless it is one; and all they share, padded."""
+    label = np.empty(len(tets), np.int64)
+    common = np.full((len(tets), 3), -1, np.int64)
+    for t in range(len(tets)):
+        count = 0
+        for i in range(3):
+            candidate = sets[tets[t, 0], i]
+            if candidate < 0:
+                continue
+            everywhere = True
+            for corner in range(1, 4):
+                v = tets[t, corner]
+                everywhere &= sets[v, 0] == candidate or sets[v, 1] == candidate or sets[v, 2] == candidate
+            if everywhere:
+                common[t, count] = candidate
+                count += 1
+        label[t] = common[t, 0] if count == 1 else -1
+    return label, common

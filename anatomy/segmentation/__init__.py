@@ -19,6 +19,8 @@ from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
 from anatomy.segmentation.abdomen import Abdomen
 from anatomy.segmentation.morphology import Mask
+from anatomy.segmentation.mr_brain import STRUCTURES as _MR
+from anatomy.segmentation.mr_brain import label_brain
 
 __all__ = ["available", "segment"]
 
@@ -40,8 +42,8 @@ _CT_AIR = -500
 
 
 def available() -> list[str]:
-    """Structures that a protocol can find in a CT."""
-    return list(_CT)
+    """Structures that a protocol can find, in a CT or (the brain and its tissues) in a T1-weighted MR image."""
+    return [*_CT, *_MR]
 
 
 def segment(scan: Scan, structures: Iterable[str], progress: Progress = silent) -> LabelMap:
@@ -50,7 +52,8 @@ def segment(scan: Scan, structures: Iterable[str], progress: Progress = silent) 
     Parameters
     ----------
     scan : Scan
-        A CT of the upper abdomen; contrast helps, vessels and tumours need it.
+        A CT of the upper abdomen (contrast helps, vessels and tumours need it), or a T1-weighted MR image of the
+        head for the brain and its tissues.
     structures : iterable of str
         Names or aliases from the vocabulary; `available()` lists those with a protocol.
     progress : Progress
@@ -69,6 +72,9 @@ def segment(scan: Scan, structures: Iterable[str], progress: Progress = silent) 
         the body cannot be found.
     """
     wanted = _wanted(structures)
+    if set(wanted) <= set(_MR):
+        _check_mr(scan, wanted)
+        return label_brain(scan, wanted, progress)
     _check_ct(scan)
     workspace = Abdomen(scan, progress)
     found = {name: _CT[name](workspace) for name in _ORDER if name in wanted}
@@ -90,11 +96,22 @@ def _wanted(structures: Iterable[str]) -> list[str]:
     if not wanted:
         raise AnatomyError("no structure was asked for: name at least one")
     for name in wanted:
-        if name not in _CT:
+        if name not in available():
             raise AnatomyError(
-                f"no protocol finds '{name}' in a scan yet (there are {', '.join(_CT)}): give a label map of it"
+                f"no protocol finds '{name}' in a scan yet (there are {', '.join(available())}): give a label map of it"
             )
+    for_mr = [name for name in wanted if name in _MR]
+    if for_mr and len(for_mr) < len(wanted):
+        others = ", ".join(name for name in wanted if name not in _MR)
+        raise AnatomyError(f"{', '.join(for_mr)} are found in MR images and {others} in CT: ask for one kind")
     return wanted
+
+
+def _check_mr(scan: Scan, wanted: list[str]) -> None:
+    if scan.modality != "MR" and scan.array.min() <= _CT_AIR:
+        raise AnatomyError(
+            f"the scan is a CT and {', '.join(wanted)} are found in T1-weighted MR images: give a label map instead"
+        )
 
 
 def _check_ct(scan: Scan) -> None:

@@ -12,7 +12,8 @@ from anatomy import structures as vocabulary
 from anatomy.progress import Progress
 from anatomy.scan import Scan
 from anatomy.segmentation.ct_body import Body, find_body
-from anatomy.segmentation.ct_liver import NATIVE_HU, Liver, border_sharpness, find_liver, place_border
+from anatomy.segmentation.border import border_sharpness, place_border
+from anatomy.segmentation.ct_liver import NATIVE_HU, Liver, find_liver
 from anatomy.segmentation.ct_liver_tumour import find_tumours
 from anatomy.segmentation.ct_liver_vessels import Vessels, find_vessels
 from anatomy.segmentation.morphology import Mask
@@ -54,7 +55,7 @@ class Abdomen:
     def organ(self) -> Liver:
         """The liver on the working grid."""
         found = find_liver(self.landmarks, self.progress)
-        self.confidence["liver"] = border_sharpness(found)
+        self.confidence["liver"] = border_sharpness(found.body, found.mask, found.noise_hu)
         if found.value_hu < NATIVE_HU:
             self.warnings.append(
                 f"the liver shows little or no contrast ({found.value_hu:.0f} HU): "
@@ -64,7 +65,8 @@ class Abdomen:
 
     @cached_property
     def _liver_mask(self) -> Mask:
-        return place_border(self.organ, self.scan.image)
+        found = self.organ
+        return place_border(found.body, found.mask, found.noise_hu, self.scan.image)
 
     @cached_property
     def _blood(self) -> Vessels:

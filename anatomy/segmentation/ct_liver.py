@@ -72,15 +72,12 @@ class Liver:
         The parenchyma's value around each voxel.
     noise_hu : float
         Standard deviation of parenchyma in the smoothed image.
-    even : ndarray, shape (z, y, x), float32
-        The scan on the working grid, smoothed between edges, clamped to -150 to 250 HU.
     """
 
     body: Body
     mask: Mask
     mean_hu: Volume
     noise_hu: float
-    even: Volume
 
     @property
     def value_hu(self) -> float:
@@ -97,7 +94,7 @@ def find_liver(body: Body, progress: Progress = silent) -> Liver:
         If nothing like a liver lies right of the spine.
     """
     progress("Looking for the liver", 0.0)
-    even = _smoothed_between_edges(body)
+    even = body.even
     value, noise = _liver_value(body, even)
     never = ~body.trunk | body.lungs | body.bone | body.chest_wall | (even < _FAT_HU)
     progress("Looking for the liver", 0.3)
@@ -119,16 +116,7 @@ def find_liver(body: Body, progress: Progress = silent) -> Liver:
     if organ.sum() * edge**3 < 100e3:
         raise AnatomyError("no liver was found right of the spine: is it in the scan, and is the scan a CT?")
     progress("Looking for the liver", 1.0)
-    return Liver(body, organ, mean, noise, even)
-
-
-def _smoothed_between_edges(body: Body) -> Volume:
-    """Curvature-driven anisotropic diffusion (Whitaker & Xue 2001) of the soft-tissue range."""
-    image = sitk.Clamp(body.image, sitk.sitkFloat32, -150.0, 250.0)
-    image = sitk.CurvatureAnisotropicDiffusion(
-        image, timeStep=0.0625, conductanceParameter=1.5, numberOfIterations=6
-    )
-    return np.asarray(sitk.GetArrayFromImage(image))
+    return Liver(body, organ, mean, noise)
 
 
 def _liver_value(body: Body, even: Volume) -> tuple[float, float]:
@@ -268,92 +256,4 @@ def _doubled(array: NDArray[np.generic], shape: tuple[int, ...]) -> Volume:
     missing = [(0, max(0, n - m)) for n, m in zip(shape, large.shape, strict=True)]
     return np.asarray(
         np.pad(large, missing, mode="edge")[tuple(slice(0, n) for n in shape)], dtype=np.float32
-    )
-
-
-def place_border(liver: Liver, image: sitk.Image) -> Mask:
-    """The liver on the scan's own grid, its border half-way between inside and outside values.
-
-    Parameters
-    ----------
-    liver : Liver
-        On the working grid.
-    image : SimpleITK.Image
-        The scan in its own grid.
-
-    Returns
-    -------
-    mask : ndarray, shape (z, y, x), bool
-        In the voxel order of `image`.
-    """
-    edge = liver.body.edge_mm
-    soft = np.clip(liver.even, -150.0, 250.0)
-    inner, outer = shrink(liver.mask, 2.0, edge), ~grow(liver.mask, 2.0, edge)
-    inside = _mean_near(soft, inner, edge)
-    outside = _mean_near(soft, outer, edge)
-    level = smoothed(liver.mask, 0.7 * edge, edge)
-    box = box_on(image, liver, 8.0)
-    part = sitk.Cast(image[box], sitk.sitkFloat32)
-    level, inside, outside = (_on(part, a, liver) for a in (level, inside, outside))
-    values = (
-        sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(part, 0.8))
-        if min(part.GetSize()) >= 4
-        else (sitk.GetArrayFromImage(part))
-    )
-    step = inside - outside
-    clear = (np.abs(step) > 4 * liver.noise_hu) & (level > 0.02) & (level < 0.98)
-    share = np.clip((np.clip(values, -150, 250) - outside) / np.where(clear, step, 1.0), 0.0, 1.0)
-    # Where inside and outside differ, the voxel's own value says how much of it is liver.
-    level = np.where(clear, 0.2 * level + 0.8 * share, level)
-    mask = np.zeros(image.GetSize()[::-1], dtype=bool)
-    target = tuple(slice(s.start, s.stop) for s in box[::-1])
-    mask[target] = ndimage.gaussian_filter(level, [0.6 / max(1.0, s) for s in part.GetSpacing()[::-1]]) > 0.5
-    return mask
-
-
-def _mean_near(values: Volume, where: Mask, edge: float) -> Volume:
-    """Mean of the values inside a mask, weighted by a Gaussian of 4 mm around each voxel."""
-    weight = smoothed(where, 4.0, edge)
-    return np.asarray(smoothed(np.where(where, values, 0.0), 4.0, edge) / np.maximum(weight, 1e-4))
-
-
-def _on(image: sitk.Image, array: Volume, liver: Liver) -> Volume:
-    """A volume of the working grid on another grid, linear, end values kept beyond the ends."""
-    source = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=np.float32))
-    source.CopyInformation(liver.body.image)
-    moved = sitk.Resample(source, image, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)
-    return np.asarray(sitk.GetArrayFromImage(moved))
-
-
-def box_on(image: sitk.Image, liver: Liver, margin_mm: float) -> tuple[slice, slice, slice]:
-    """The voxels (x, y, z) of an image that hold the liver and a margin around it."""
-    found = ndimage.find_objects(liver.mask.astype(np.uint8))[0][::-1]
-    ends = np.array(np.meshgrid(*[(s.start - 0.5, s.stop - 0.5) for s in found])).reshape(3, -1).T
-    working = liver.body.image
-    places = [
-        image.TransformPhysicalPointToContinuousIndex(
-            working.TransformContinuousIndexToPhysicalPoint(e.tolist())
-        )
-        for e in ends
-    ]
-    margin = margin_mm / np.array(image.GetSpacing())
-    low = np.floor(np.min(places, axis=0) - margin).astype(int)
-    high = np.ceil(np.max(places, axis=0) + margin).astype(int)
-    low, high = np.maximum(low, 0), np.minimum(high + 1, image.GetSize())
-    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return x, y, z
-
-
-def border_sharpness(liver: Liver) -> float:
-    """Share of the liver's surface where what lies outside differs clearly from what lies inside, 0 to 1.
-
-    Clearly is by more than the width of the liver's own band of values; the rest of the border is guessed from
-    smoothness and place.
-    """
-    edge = liver.body.edge_mm
-    inside = _mean_near(liver.even, shrink(liver.mask, edge, edge), edge)
-    outside = _mean_near(liver.even, ~grow(liver.mask, edge, edge), edge)
-    surface = liver.mask & ~ndimage.binary_erosion(liver.mask, border_value=1)
-    return (
-        float((np.abs(inside - outside)[surface] > _BAND * liver.noise_hu).mean()) if surface.any() else 0.0
     )

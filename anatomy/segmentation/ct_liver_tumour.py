@@ -38,7 +38,7 @@ def find_tumours(liver: Liver, progress: Progress = silent) -> tuple[Mask, float
         0 to 1: how far the faintest one stands out of the noise; 0 when there is none.
     """
     progress("Looking for tumours", 0.0)
-    below = np.where(liver.mask, liver.mean_hu - liver.even, 0.0).astype(np.float32)
+    below = np.where(liver.mask, liver.mean_hu - liver.body.even, 0.0).astype(np.float32)
     least = max(_LEAST_HU, _LEAST_DIFFERENCE * liver.noise_hu)
     parts, count = ndimage.label(_dark(below, liver, least))
     found = np.zeros_like(liver.mask)

@@ -10,22 +10,21 @@ voxel.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
 from anatomy.progress import Progress, silent
 from anatomy.segmentation import region
+from anatomy.segmentation.border import box_on
 from anatomy.segmentation.ct_body import Body
-from anatomy.segmentation.ct_liver import Liver, box_on
+from anatomy.segmentation.ct_liver import Liver
 from anatomy.segmentation.morphology import Mask, closed, distance, grow, opened, parts_above, shrink
+from anatomy.vessels.systems import arrivals
 
 Volume = NDArray[np.float32]
 
@@ -111,7 +110,7 @@ def _around(liver: Liver, scan_image: sitk.Image) -> tuple[sitk.Image, Mask, Vol
     first = [a - 0.5 + 0.5 * _EDGE_MM / edge for a in start]
     frame = (size, sitk.Transform(), sitk.sitkLinear, working.TransformContinuousIndexToPhysicalPoint(first))
     rest = ([_EDGE_MM] * 3, working.GetDirection(), 0.0, sitk.sitkFloat32, True)
-    x, y, z = box_on(scan_image, liver, _MARGIN_MM + 5.0)
+    x, y, z = box_on(liver.body, liver.mask, scan_image, _MARGIN_MM + 5.0)
     source = sitk.Cast(scan_image[x, y, z], sitk.sitkFloat32)
     for axis, spacing in enumerate(source.GetSpacing()):
         if 1.2 * spacing < _EDGE_MM and source.GetSize()[axis] >= 4:
@@ -142,7 +141,8 @@ def _told_apart(
     portal_root, hepatic_root = _roots(mask, blood, organ, liver, image)
     if not (portal_root.any() and hepatic_root.any()):
         return nothing, nothing, 0.0
-    to_portal, to_hepatic = _arrivals(mask, portal_root, hepatic_root)
+    depth = distance(~mask, _EDGE_MM)[mask]
+    to_portal, to_hepatic = arrivals(mask, depth, [portal_root, hepatic_root])
     reached = np.isfinite(np.minimum(to_portal, to_hepatic))
     first = to_portal < to_hepatic
     places = np.argwhere(mask)
@@ -154,27 +154,6 @@ def _told_apart(
     late = np.maximum(to_portal, to_hepatic)[reached]
     clear = np.minimum(to_portal, to_hepatic)[reached] < 0.8 * late
     return portal, mask & ~portal, float(clear.sum()) / len(places)
-
-
-def _arrivals(mask: Mask, *roots: Mask) -> list[NDArray[np.float64]]:
-    """When a front from each root arrives at each vessel voxel, running only through vessels; infinite if never."""
-    places = np.argwhere(mask)
-    number = np.full(mask.shape, -1, dtype=np.int64)
-    number[mask] = np.arange(len(places))
-    speed = 0.2 + distance(~mask, _EDGE_MM)[mask].astype(np.float64) ** 2
-    starts, ends, times = [], [], []
-    for step in (s for s in itertools.product((-1, 0, 1), repeat=3) if s > (0, 0, 0)):
-        there = places + step
-        inside = ((there >= 0) & (there < mask.shape)).all(axis=1)
-        end = number[tuple(there[inside].T)]
-        start = np.flatnonzero(inside)[end >= 0]
-        end = end[end >= 0]
-        starts.append(start)
-        ends.append(end)
-        times.append(np.linalg.norm(step) * 2.0 / (speed[start] + speed[end]))
-    pairs = (np.concatenate(starts), np.concatenate(ends))
-    graph = csr_array((np.concatenate(times), pairs), shape=(len(places), len(places)))
-    return [dijkstra(graph, directed=False, indices=number[root], min_only=True) for root in roots]
 
 
 def _roots(mask: Mask, blood: Mask, organ: Mask, liver: Liver, image: sitk.Image) -> tuple[Mask, Mask]:

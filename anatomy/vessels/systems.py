@@ -93,29 +93,30 @@ def tell_apart(
     return Systems(_on_labels(labels, vessels, grid, owner, list(begins)), confidence)
 
 
-def arrivals(grid: Grid, begins: Sequence[Mask]) -> list[Array]:
-    """When a front from each beginning arrives at each voxel of the mask, in an arbitrary unit; infinite if never.
+def arrivals(mask: Mask, depth_mm: NDArray[np.floating], begins: Sequence[Mask]) -> list[Array]:
+    """When a front from each beginning arrives at each voxel of a mask, in an arbitrary unit; infinite if never.
 
     Parameters
     ----------
-    grid : Grid
-        The vessels.
+    mask : ndarray, shape (z, y, x), bool
+        The vessels, on cubic voxels.
+    depth_mm : ndarray, shape (k,)
+        Distance of each voxel of the mask, in the order of `np.argwhere(mask)`, to the vessels' surface.
     begins : sequence of ndarray, shape (z, y, x), bool
         Where each front starts, inside the vessels.
     """
-    places, start, end, length = neighbours(grid.mask)
-    speed = _CREEP + np.maximum(grid.depth[grid.mask], 0.0).astype(np.float64) ** 2
-    time = length * grid.edge_mm * 2.0 / (speed[start] + speed[end])
-    ways = graph(len(places), start, end, time)
+    places, start, end, length = neighbours(mask)
+    speed = _CREEP + np.maximum(depth_mm, 0.0).astype(np.float64) ** 2
+    ways = graph(len(places), start, end, length * 2.0 / (speed[start] + speed[end]))
     return [
-        np.asarray(dijkstra(ways, directed=False, indices=np.flatnonzero(begin[grid.mask]), min_only=True))
+        np.asarray(dijkstra(ways, directed=False, indices=np.flatnonzero(begin[mask]), min_only=True))
         for begin in begins
     ]
 
 
 def _first(grid: Grid, begins: list[Mask]) -> tuple[NDArray[np.int64], float]:
     """Which front comes first at each voxel of the mask, and the share where that is clear."""
-    times = np.array(arrivals(grid, begins))
+    times = np.array(arrivals(grid.mask, grid.depth[grid.mask], begins))
     owner = times.argmin(axis=0)
     times.sort(axis=0)
     reached = np.isfinite(times[0])

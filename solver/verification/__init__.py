@@ -13,18 +13,23 @@ from anatomy.progress import Progress, silent
 from solver.errors import SolverError
 from solver.verification.row import Row
 
-__all__ = ["PROBLEMS", "Row", "verify"]
+__all__ = ["PROBLEMS", "Row", "verify", "verify_each"]
 
 PROBLEMS = (
     "closed_forms",
     "patch_test",
     "block_shear",
     "cook",
+    "active_block",
     "thick_walls",
+    "thick_plate",
     "elastica",
     "viscoelastic",
     "land",
     "orders",
+    "bioheat",
+    "fisher",
+    "windkessel",
 )
 
 
@@ -50,21 +55,29 @@ def verify(names: Sequence[str] | None = None, full: bool = False, progress: Pro
     SolverError
         If a name is unknown.
     """
+    return [row for rows in verify_each(names, full, progress).values() for row in rows]
+
+
+def verify_each(
+    names: Sequence[str] | None = None, full: bool = False, progress: Progress = silent
+) -> dict[str, list[Row]]:
+    """Like `verify`, with the rows of each problem by its name."""
     wanted = list(PROBLEMS if names is None else names)
     unknown = [name for name in wanted if name not in PROBLEMS]
     if unknown:
         raise SolverError(
             f"There is no verification problem '{unknown[0]}'; known are {', '.join(PROBLEMS)}."
         )
-    rows: list[Row] = []
+    rows: dict[str, list[Row]] = {}
     for done, name in enumerate(wanted):
         progress(f"verifying {name.replace('_', ' ')}", done / len(wanted))
         module = importlib.import_module(f"solver.verification.{name}")
         runs = [module.run, module.run_full] if full and hasattr(module, "run_full") else [module.run]
+        rows[name] = []
         for run in runs:
             try:
-                rows += run()
+                rows[name] += run()
             except SolverError as error:
-                rows.append(Row.failed(name, str(error)))
+                rows[name].append(Row.failed(name, str(error)))
     progress("verified", 1.0)
     return rows

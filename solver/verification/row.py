@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,19 @@ class Row:
     tolerance: float
     passed: bool
     source: str
+
+    @property
+    def error(self) -> float | None:
+        """Departure from the reference, relative to it; absolute where the reference is zero."""
+        if self.value is None:
+            return None
+        return abs(self.value - self.reference) / (abs(self.reference) if self.reference else 1.0)
+
+    def record(self) -> dict[str, Any]:
+        """The row with its error, as plain values for a file."""
+        record = asdict(self)
+        record["error"] = self.error
+        return record
 
     @classmethod
     def compare(

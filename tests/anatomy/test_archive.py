@@ -36,10 +36,13 @@ def zipped(path: Path, files: list[Path], folder: str = "a/b") -> Path:
     return path
 
 
-def test_nested_folders_with_equal_names(tmp_path: Path, study: list[Path], planes: np.ndarray) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("organtwin-*"))
+def test_nested_folders_with_equal_names(
+    tmp_path: Path, study: list[Path], planes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     assert np.array_equal(Scan.read(zipped(tmp_path / "study.zip", study)).array, planes)
-    assert set(Path(tempfile.gettempdir()).glob("organtwin-*")) <= before
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_errors_name_the_archive(tmp_path: Path, study: list[Path]) -> None:

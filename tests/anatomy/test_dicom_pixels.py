@@ -168,3 +168,28 @@ def test_a_look_up_table_is_refused_by_name(tmp_path: Path, values: np.ndarray) 
         data.save_as(path)
     with pytest.raises(AnatomyError, match="by a look-up table"):
         Scan.read(tmp_path)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_files_without_a_preamble(tmp_path: Path, values: np.ndarray, implicit: bool) -> None:
+    for path in write_slices(tmp_path, (values - 1000).astype("i2"), upright(4)):
+        data = pydicom.dcmread(path)
+        data.SpecificCharacterSet = "ISO_IR 100"
+        with path.open("wb") as file:
+            bare = pydicom.filebase.DicomFileLike(file)
+            bare.is_little_endian, bare.is_implicit_VR = True, implicit
+            pydicom.filewriter.write_dataset(bare, pydicom.Dataset(data))
+    assert np.array_equal(Scan.read(tmp_path).array, values - 1000)
+
+
+def test_headers_that_cannot_be_are_refused(tmp_path: Path, values: np.ndarray) -> None:
+    planes = values.astype("u2")
+    write_slices(tmp_path / "zero", planes, upright(4), axes=(0, 0, 0, 0, 0, 0))
+    write_slices(tmp_path / "skew", planes, upright(4), axes=(1, 0, 0, 0.5, 0.866, 0))
+    write_slices(tmp_path / "flat", planes, upright(4), spacing=(0.0, 0.8))
+    for name in ("zero", "skew", "flat"):
+        with pytest.raises(AnatomyError, match="directions or pixel spacings that cannot be"):
+            Scan.read(tmp_path / name)
+    write_slices(tmp_path / "mosaic", planes, upright(4), ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    with pytest.raises(AnatomyError, match="is a mosaic of many slices"):
+        Scan.read(tmp_path / "mosaic")

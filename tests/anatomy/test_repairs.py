@@ -261,3 +261,21 @@ def test_deskew_beside_a_resampling_by_another_library(tmp_path: Path) -> None:
     both = (scan.array != -1024) & (theirs != -1024.0)
     assert both.sum() >= 6 * COLUMNS * (ROWS - 1)
     assert np.abs(scan.array - theirs)[both].max() <= 0.5 + 1e-3
+
+
+def test_slices_far_aside_are_not_moved(tmp_path: Path, planes: np.ndarray) -> None:
+    places = [(x + 40.0 * index, y, z) for index, (x, y, z) in enumerate(upright(8))]
+    write_slices(tmp_path, planes, places)
+    with pytest.raises(AnatomyError, match=r"lie up to 280 mm aside of each other and are 9 mm wide"):
+        Scan.read(tmp_path, repair="deskew")
+
+
+def test_the_choice_is_kept_by_its_number(tmp_path: Path, planes: np.ndarray) -> None:
+    write_slices(tmp_path / "a", planes[:4], upright(4))
+    write_slices(tmp_path / "b", planes[4:], upright(4), SeriesInstanceUID="1.2.840.77", SeriesNumber=9)
+    scan = Scan.read(tmp_path, series="1.2.840.77")
+    assert np.array_equal(scan.array, planes[4:])
+    assert scan.facts.series == "2"
+    scan.write(tmp_path / "scan.nrrd")
+    assert Scan.read(tmp_path / "scan.nrrd").facts == scan.facts
+    assert b"1.2.840.77" not in (tmp_path / "scan.nrrd").read_bytes()

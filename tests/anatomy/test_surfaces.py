@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
-from anatomy.lattice.cleaning import pinched_edges, pinched_vertices
+from anatomy.manifold import pinched_edges, pinched_vertices
 from anatomy.surfaces import Surface, show_surface
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from solver import elements, equilibrium, linear
 from solver.attachments import Attachment
 from solver.body import Body
 from solver.equilibrium import Equilibrium
@@ -30,7 +31,7 @@ def sheared(body, by_mm):
     return np.r_[left, right], move
 
 
-@pytest.mark.parametrize("element", ["P1", "P1-averaged", "P2", "P2-P1"])
+@pytest.mark.parametrize("element", ["P1", "P1-averaged", "P1-P1", "P2", "P2-P1"])
 def test_forces_balance_and_work_equals_energy(element):
     body = block()
     vertices, move = sheared(body, 4.0)
@@ -132,7 +133,9 @@ def test_too_much_is_refused_where_and_why_and_nothing_is_kept():
     body = block(attachments=[])
     vertices, move = sheared(body, 0.0)
     move[len(vertices) // 2 :, 0] = -45.0
-    with pytest.raises(SolverError, match=r"No equilibrium beyond .*% of the load: .* mm.*; pull less far"):
+    with pytest.raises(
+        SolverError, match=r"No equilibrium beyond .*% of the load: .* mm.*; load or pull less"
+    ):
         Equilibrium(body, "P1").solve((vertices, move))
     fine = Equilibrium(body, "P1").solve(sheared(body, 1.0))
     again = Equilibrium(body, "P1")
@@ -189,7 +192,7 @@ def _pushed(element, depth_mm, start=None):
     return Equilibrium(body, element), (np.concatenate([base, patch]), goal)
 
 
-@pytest.mark.parametrize("element", ["P1-averaged", "P2", "P2-P1"])
+@pytest.mark.parametrize("element", ["P1-averaged", "P1-P1", "P2", "P2-P1"])
 def test_a_state_goes_on_from_itself(element):
     solver, held = _pushed(element, 2.0)
     first = solver.solve(prescribed=held)
@@ -205,3 +208,58 @@ def test_no_corner_of_a_quadratic_cell_is_inside_out():
     solver, held = _pushed("P2-P1", 12.0)
     with pytest.raises(SolverError, match="inside out"):
         solver.solve(prescribed=held)
+
+
+def _without_linear_solutions(monkeypatch):
+    def fails(solver, load, tolerance):
+        raise ArithmeticError("the linear system was not solved")
+
+    monkeypatch.setattr(linear.Direct, "solve", fails)
+    return "the linear system was not solved"
+
+
+def _with_useless_linear_solutions(monkeypatch):
+    exact = linear.Direct.solve
+    monkeypatch.setattr(
+        linear.Direct, "solve", lambda solver, load, tolerance: -exact(solver, load, tolerance)
+    )
+    return "Newton's method|folds"
+
+
+def _without_iterations(monkeypatch):
+    monkeypatch.setattr(equilibrium, "NEWTON_ITERATIONS", 1)
+    monkeypatch.setattr(equilibrium, "RELAXATIONS", 1)
+    return "did not converge in 1 iterations"
+
+
+def _with_forces_that_are_no_numbers(monkeypatch):
+    honest = elements.Element.residual
+    monkeypatch.setattr(elements.Element, "residual", lambda element, x: honest(element, x) * np.nan)
+    return "No equilibrium"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        _without_linear_solutions,
+        _with_useless_linear_solutions,
+        _without_iterations,
+        _with_forces_that_are_no_numbers,
+    ],
+)
+@pytest.mark.parametrize("element", ["P1", "P2-P1"])
+def test_nothing_is_returned_from_a_solve_that_diverged(monkeypatch, broken, element):
+    body = block()
+    said = broken(monkeypatch)
+    with pytest.raises(SolverError, match=said):
+        Equilibrium(body, element).solve(sheared(body, 6.0))
+
+
+def test_the_matrix_is_factored_in_double_precision_where_single_does_not_do(monkeypatch):
+    body = block()
+    vertices, move = sheared(body, 4.0)
+    fine = Equilibrium(body, "P2").solve((vertices, move))
+    attempt = linear.Direct._attempt
+    monkeypatch.setattr(linear.Direct, "_attempt", lambda s, *how: not s._single and attempt(s, *how))
+    again = Equilibrium(body, "P2").solve((vertices, move))
+    assert np.allclose(again.displacement, fine.displacement, atol=1e-8)

@@ -1,10 +1,11 @@
 import json
-from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from solver.errors import SolverError
 from solver.verification import PROBLEMS, Row, block_shear, land, verify
+from solver.verification.page import section, write_page
 
 
 @pytest.mark.parametrize("name", [name for name in PROBLEMS if name not in ("block_shear", "land")])
@@ -26,8 +27,38 @@ def test_heart_tissue_bends_as_in_the_benchmark():
 
 
 def test_rows_can_be_written_as_json():
-    rows = [asdict(row) for row in verify(["closed_forms"])]
+    rows = [row.record() for row in verify(["closed_forms"])]
     assert json.loads(json.dumps(rows)) == rows
+    wanted = {"problem", "quantity", "value", "reference", "error", "tolerance", "source", "passed"}
+    assert all(set(row) == wanted for row in rows)
+    assert Row.compare("p", "q", 1.1, 1.0, 0.01, "s").error == pytest.approx(0.1)
+    assert Row.compare("p", "q", 0.1, 0.0, 0.01, "s").error == pytest.approx(0.1)
+    assert Row.failed("p", "why").record()["error"] is None
+
+
+def test_every_problem_is_on_the_page_as_it_was_last_measured():
+    page = (Path(__file__).parents[3] / "docs" / "verification.md").read_text(encoding="utf-8")
+    for name in PROBLEMS:
+        assert f"<!-- begin {name} -->" in page, (
+            f"run organtwin verify {name} --full --docs docs/verification.md"
+        )
+        written = page.split(f"<!-- begin {name} -->\n")[1].split("<!-- end")[0]
+        assert "| pass |" in written
+        assert "**fail**" not in written
+    # What takes no time is measured again.
+    for name in ("closed_forms", "windkessel", "viscoelastic"):
+        assert section(name, verify([name])) in page
+
+
+def test_a_run_replaces_its_own_sections_of_a_page(tmp_path):
+    page = tmp_path / "verification.md"
+    write_page(page, {"windkessel": [Row.compare("p", "first", 1.0, 1.0, 0.1, "s")]})
+    write_page(page, {"fisher": [Row.compare("p", "second", 1.2, 1.0, 0.1, "s"), Row.failed("p", "third")]})
+    text = page.read_text(encoding="utf-8")
+    assert "| p: first | 1 | 1 | < 1e-9 | 0.1 | pass | s |" in text
+    assert "| p: second | 1.2 | 1 | 2.0e-01 | 0.1 | **fail** | s |" in text
+    assert "| p: third | unsolved |" in text
+    assert text.count("<!-- begin ") == len(PROBLEMS)
 
 
 def test_a_row_passes_only_within_its_tolerance():
