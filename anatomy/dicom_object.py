@@ -6,13 +6,15 @@ of another frame may look plausible and be wrong by centimetres, so a label map 
 
 from __future__ import annotations
 
+import warnings as python_warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
 from pydicom.misc import is_dicom
 from pydicom.uid import UID
 
@@ -22,6 +24,24 @@ from anatomy.structures import Coded
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 _SIDES = {"7771000": "left", "24028007": "right", "G-A101": "left", "G-A100": "right"}
+
+
+@contextmanager
+def one_sentence(path: Path, what: str) -> Iterator[None]:
+    """One sentence for whatever pydicom or highdicom says of a damaged file."""
+    try:
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore")
+            yield
+    except (AnatomyError, MemoryError):
+        raise
+    except Exception as error:
+        # Both libraries raise exceptions of many kinds on what is cut short or not as the standard says.
+        text = " ".join(str(error).split())
+        reason = (text[:100] + "…" if len(text) > 100 else text) or type(error).__name__
+        raise AnatomyError(
+            f"{path} is a {what} that is damaged, cut short or not as the standard says ({reason}): export it again"
+        ) from error
 
 
 def class_of(path: Path) -> str | None:
@@ -38,14 +58,14 @@ def class_of(path: Path) -> str | None:
     kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     if not kind:
         raise AnatomyError(
-            f"{path} is a damaged or cut-short DICOM file (it does not say what it is): copy it again"
+            f"{path} is a damaged or cut-short DICOM file (it does not say what it is): export it again"
         )
     return str(kind)
 
 
 def kind_of(path: Path) -> str:
     """What a DICOM file is, in DICOM's own words."""
-    return UID(class_of(path) or "").name or "DICOM object"
+    return UID(class_of(path) or "", pydicom.config.IGNORE).name or "DICOM object"
 
 
 def frames_of_reference(source: Path) -> frozenset[str] | None:
@@ -150,8 +170,9 @@ def image_headers(source: Path) -> list[pydicom.Dataset]:
 
 
 def _header(path: Path, tags: list[str] | None) -> pydicom.Dataset:
-    try:
-        with pydicom.config.disable_value_validation():
-            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, InvalidDicomError) as error:
-        raise AnatomyError(f"{path} is a damaged or cut-short DICOM file: copy it again") from error
+    with one_sentence(path, "DICOM file"), pydicom.config.disable_value_validation():
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        for tag in tags or ():
+            # pydicom turns bytes into values when they are first asked for, and may fail then.
+            header.get(tag)
+        return header

@@ -7,9 +7,7 @@ plane position and orientation (DICOM PS3.3 A.51 and C.8.20), never from the ord
 
 from __future__ import annotations
 
-import warnings as python_warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from anatomy.dicom_object import check_frame, coded, frame_planes
+from anatomy.dicom_object import check_frame, coded, frame_planes, one_sentence
 from anatomy.errors import AnatomyError
 from anatomy.segments import Found, Reading, Segment, flatten
 
@@ -53,41 +51,20 @@ def read_seg(path: Path, reading: Reading) -> Found:
     """
     import highdicom
 
-    with _one_sentence(path):
+    with one_sentence(path, "DICOM-SEG"):
         seg = highdicom.seg.segread(path)
         _check_patient(seg, path)
     check_frame(str(seg.get("FrameOfReferenceUID", "")), reading.frames, path)
-    with _one_sentence(path):
+    with one_sentence(path, "DICOM-SEG"):
         stack = _stack(seg, reading.grid, path)
         found = flatten(_segments(seg, stack, reading.threshold), stack.grid, reading, str(path))
     if seg.segmentation_type.value == "FRACTIONAL":
+        meaning = str(seg.get("SegmentationFractionalType", "of no stated meaning")).lower()
         found.warnings.append(
-            f"fractional segments ({str(seg.SegmentationFractionalType).lower()}) were cut at a share of "
+            f"fractional segments ({meaning}) were cut at a share of "
             f"{reading.threshold:g}: a voxel counts from there on"
         )
     return found
-
-
-@contextmanager
-def _one_sentence(path: Path):  # type: ignore[no-untyped-def]
-    """One sentence for whatever pydicom or highdicom says of a damaged object."""
-    try:
-        with python_warnings.catch_warnings():
-            python_warnings.simplefilter("ignore")
-            yield
-    except AnatomyError:
-        raise
-    except Exception as error:
-        # Both libraries raise many kinds of exceptions on what is cut short or not as the standard says.
-        raise AnatomyError(
-            f"{path} is a DICOM-SEG that is damaged, cut short or not as the standard says ({_brief(error)}): "
-            "export it again"
-        ) from error
-
-
-def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return (text[:100] + "…" if len(text) > 100 else text) or type(error).__name__
 
 
 def _check_patient(seg: highdicom.seg.Segmentation, path: Path) -> None:

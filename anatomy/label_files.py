@@ -61,7 +61,7 @@ def _image(path: Path, reading: Reading) -> Found:
         return Found(image, names)
     values = sitk.GetArrayViewFromImage(image)
     segments = [Segment(value, name, partial(np.equal, values, value)) for value, name in names.items()]
-    return flatten(segments, image, Reading(only=reading.only), str(path))
+    return flatten(segments, image, Reading(only=reading.only, progress=reading.progress), str(path))
 
 
 def _peek(path: Path) -> tuple[dict[str, str], int]:

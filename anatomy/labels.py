@@ -25,6 +25,7 @@ from anatomy.errors import AnatomyError
 from anatomy.files import whole_or_nothing
 from anatomy.label_names import Names, sidecar
 from anatomy.matching import Resampling, both_grids, on_grid
+from anatomy.progress import Progress, silent
 from anatomy.segments import Reading
 
 
@@ -235,6 +236,7 @@ class LabelMap:
         threshold: float = 0.5,
         resample: Resampling | None = None,
         any_frame: bool = False,
+        progress: Progress = silent,
     ) -> LabelMap:
         """Read a label map from NIfTI, NRRD, MHA, DICOM-SEG, RTSTRUCT or a folder of masks.
 
@@ -262,6 +264,8 @@ class LabelMap:
             See `matched_to`; without it another grid than the scan's is refused.
         any_frame : bool
             Take a DICOM object of another frame of reference all the same.
+        progress : Progress
+            Told about structures read, where they are kept apart.
 
         Raises
         ------
@@ -272,7 +276,7 @@ class LabelMap:
         path = Path(path)
         grid = None if scan is None else getattr(scan, "image", scan)
         frames = None if source is None or any_frame else frames_of_reference(Path(source))
-        reading = Reading(names, tuple(only), tuple(priority), threshold, grid, frames)
+        reading = Reading(names, tuple(only), tuple(priority), threshold, grid, frames, progress)
         try:
             found = label_files.read(path, reading)
             labels = cls(found.image, found.names, warnings=found.warnings)

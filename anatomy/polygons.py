@@ -44,7 +44,13 @@ def inside(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> N
         slope = (x1 - x0) / (y1 - y0)
     crossing = x0[edge] + (row - y0[edge]) * slope[edge]
     column = np.clip(np.ceil(crossing), 0, columns).astype(int)
-    turns = np.zeros((rows, columns + 1), dtype=np.int64)
-    np.add.at(turns, (row, column), 1)
-    parity: NDArray[np.bool_] = (np.cumsum(turns[:, :columns], axis=1) % 2).astype(bool)
-    return parity
+    found = np.zeros((rows, columns), dtype=bool)
+    if row.size == 0:
+        return found
+    # Only the box round all crossings needs a look.
+    top, left = int(row.min()), int(column.min())
+    height, width = int(row.max()) + 1 - top, int(column.max()) + 1 - left
+    turns = np.bincount((row - top) * width + column - left, minlength=height * width)
+    parity = np.cumsum(turns.reshape(height, width), axis=1) % 2 == 1
+    found[top : top + height, left : left + width] = parity[:, : columns - left]
+    return found

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from anatomy import structures
 from anatomy.errors import AnatomyError
 from anatomy.label_names import Names, names_given
+from anatomy.progress import Progress, silent
 from anatomy.structures import Coded
 
 _PAIRS_SHOWN = 3
@@ -46,6 +47,8 @@ class Reading:
         The scan's grid, LPS mm.
     frames : frozenset of str, optional
         Frames of reference (UIDs) of the scan; None where they are unknown or do not matter.
+    progress : Progress
+        Told about structures read.
     """
 
     names: Names | None = None
@@ -54,6 +57,7 @@ class Reading:
     threshold: float = 0.5
     grid: sitk.Image | None = None
     frames: frozenset[str] | None = None
+    progress: Progress = silent
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold <= 1.0:
@@ -120,13 +124,20 @@ def flatten(segments: Sequence[Segment], grid: sitk.Image, reading: Reading, whe
     by_number = {segment.number: segment for segment in segments}
     values = np.zeros(grid.GetSize()[::-1], dtype=np.uint16)
     shared: Counter[tuple[int, int]] = Counter()
-    for number in sorted(names, key=lambda n: rank[n]):
+    for done, number in enumerate(sorted(names, key=lambda n: rank[n])):
+        reading.progress(f"Reading the label map: {names[number]}", done / len(names))
         mask = by_number[number].mask()
-        taken = np.bincount(values[mask])
+        # Most structures lie on few slices: the others need no look.
+        filled = np.flatnonzero(mask.any(axis=(1, 2)))
+        if filled.size == 0:
+            continue
+        slab = slice(int(filled[0]), int(filled[-1]) + 1)
+        mask, here = mask[slab], values[slab]
+        taken = np.bincount(here[mask])
         for other in np.flatnonzero(taken[1:]) + 1:
             if rank[int(other)] == rank[number]:
                 shared[int(other), number] += int(taken[other])
-        values[mask & (values == 0)] = number
+        here[mask & (here == 0)] = number
     if shared:
         raise OverlapError(_overlap(shared, names, where))
     image = sitk.GetImageFromArray(values)

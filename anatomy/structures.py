@@ -202,7 +202,8 @@ def _expand(key: str, entry: Mapping[str, Any]) -> list[Structure]:
     stem = key.removesuffix("_*")
     both = []
     for side in ("left", "right"):
-        words = [form for a in (stem, *aliases) for form in (f"{a}_{side}", f"{side}_{a}")]
+        marks = (side, side[0])
+        words = [form for a in (stem, *aliases) for mark in marks for form in (f"{a}_{mark}", f"{mark}_{a}")]
         both.append(
             Structure(
                 name=f"{stem}_{side}",

@@ -156,7 +156,7 @@ def build_case(
         if labels is None:
             whole, label_map = _segmented(image, wanted, model, inner)
         else:
-            whole, label_map = _given(image, scan, labels, wanted, label_choice or LabelChoice())
+            whole, label_map = _given(image, scan, labels, wanted, label_choice or LabelChoice(), inner)
     facts: dict[str, Any] = {
         "source": {
             "scan": Path(scan).name,
@@ -265,7 +265,12 @@ def _segmented(
 
 
 def _given(
-    scan: Scan, source: str | Path, labels: str | Path, wanted: list[str] | None, how: LabelChoice
+    scan: Scan,
+    source: str | Path,
+    labels: str | Path,
+    wanted: list[str] | None,
+    how: LabelChoice,
+    progress: Progress,
 ) -> tuple[LabelMap, LabelMap]:
     """A label map from another tool on the scan's grid: all that it holds, and the wanted structures only."""
 
@@ -279,6 +284,7 @@ def _given(
             priority=how.priority,
             resample=how.resample,
             any_frame=how.any_frame,
+            progress=progress,
         )
 
     try:

@@ -193,11 +193,15 @@ def written(scans: Path, apart: Path) -> list[list[str]]:
     folder = scans / "dicom_seg"
     liver = LabelMap.read(folder / "liver_spine_seg.nrrd", {1: "liver", 2: "vertebrae"})
     gapped = LabelMap.read(folder / "liver_spine_gapped_seg.nrrd", {1: "liver", 5: "vertebrae"})
+    alone = LabelMap.read(folder / "liver_seg.nrrd", {1: "liver"})
+    spine2 = LabelMap.read(folder / "spine_seg.nrrd", {2: "vertebrae"})
     heart = LabelMap.read(folder / "heart_seg.nrrd", {3: "heart"})
     spine = LabelMap.read(folder / "spine_seg_label5.nrrd", {5: "vertebrae"})
     for name, labels in (
         ("liver_spine_seg.nrrd", liver),
         ("liver_spine_gapped_seg.nrrd", gapped),
+        ("liver_seg.nrrd", alone),
+        ("spine_seg.nrrd", spine2),
         ("heart_seg.nrrd", heart),
         ("spine_seg_label5.nrrd", spine),
     ):
@@ -248,7 +252,7 @@ def contours(apart: Path) -> list[list[str]]:
                     f"contours on slices to voxels: {volume_ml:.2f} ml, formula {exact:.2f} ml",
                     "voxel centres inside the shape",
                     f"{int(mask.sum()):,}",
-                    f"{(mask == truth).mean():.1%}",
+                    f"{(mask == truth).mean():.3%}",
                     f"{dice(mask, truth):.4f}",
                 ]
             )

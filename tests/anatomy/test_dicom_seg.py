@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import highdicom
@@ -9,6 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.sr.codedict import codes
+from pydicom.uid import RLELossless
 
 from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
@@ -74,6 +76,12 @@ def test_every_type_with_and_without_empty_frames(
     alone = LabelMap.read(path)
     assert alone.array.shape[0] == (5 if omit else 7)
     assert alone.image.GetOrigin()[2] == (32.5 if omit else 30.0)
+
+
+@pytest.mark.parametrize("kind", ["LABELMAP", "FRACTIONAL"])
+def test_compressed_frames(tmp_path: Path, series: Path, kind: str) -> None:
+    path = write(tmp_path / "seg.dcm", series, values(), kind, transfer_syntax_uid=RLELossless)
+    assert np.array_equal(LabelMap.read(path, scan=Scan.read(series)).array, values())
 
 
 def test_fractions_are_cut_where_stated_and_the_cut_is_recorded(tmp_path: Path, series: Path) -> None:
@@ -191,6 +199,20 @@ def test_wrong_objects_get_one_sentence(
         with pytest.raises(AnatomyError, match=r"cut\.dcm.*(damaged|cut short)") as caught:
             LabelMap.read(tmp_path / "cut.dcm")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_damage_anywhere_is_one_sentence_or_still_labels(tmp_path: Path, series: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    raw = bytearray(write(tmp_path / "seg.dcm", series, values()).read_bytes())
+    for _ in range(1 + 6 * (seed % 3)):
+        raw[rng.integers(132, len(raw))] = rng.integers(0, 256)
+    (tmp_path / "hurt.dcm").write_bytes(raw)
+    with suppress(AnatomyError):
+        assert LabelMap.read(tmp_path / "hurt.dcm").structures
+        return
+    with pytest.raises(AnatomyError, match=r"^[^\n]*hurt\.dcm[^\n]*$"):
+        LabelMap.read(tmp_path / "hurt.dcm")
 
 
 def test_names_come_from_the_label_the_code_or_the_person(tmp_path: Path, series: Path) -> None:

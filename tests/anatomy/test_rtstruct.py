@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -171,6 +173,29 @@ def test_a_gap_stays_a_gap_and_is_said(tmp_path: Path) -> None:
     assert "interrupted 1 time along its slices" in labels.warnings[0]
 
 
+def test_contours_that_are_there_twice_or_cross_are_said(tmp_path: Path) -> None:
+    scan = grid()
+    contours = ball_contours(scan, 20.0)
+    double = write_structure_set(tmp_path / "a.dcm", [Region("liver", [*contours, contours[3], contours[4]])])
+    labels = LabelMap.read(double, scan=scan)
+    assert np.array_equal(labels.mask("liver"), ball(scan, 20.0))
+    assert labels.warnings == ["'liver' has 2 contours twice; each was taken once"]
+    beside = [contours[9] + np.array([12.0, 0.0, 0.0])]
+    crossing = write_structure_set(tmp_path / "b.dcm", [Region("liver", [*contours, *beside])])
+    assert "contours of 'liver' cross each other in 1 plane" in LabelMap.read(crossing, scan=scan).warnings[0]
+
+
+def test_a_contours_offset_moves_its_slab(tmp_path: Path) -> None:
+    scan = grid()
+    path = write_structure_set(tmp_path / "rs.dcm", [Region("liver", ball_contours(scan, 20.0))])
+    data = pydicom.dcmread(path)
+    for contour in data.ROIContourSequence[0].ContourSequence:
+        contour.ContourOffsetVector = [0.0, 0.0, 3.0]
+    data.save_as(path)
+    moved = LabelMap.read(path, scan=scan).mask("liver")
+    assert np.array_equal(moved[2:], ball(scan, 20.0)[:-2])
+
+
 def test_bad_structure_sets_get_one_sentence(tmp_path: Path) -> None:
     scan = grid()
     contours = ball_contours(scan, 20.0)
@@ -189,6 +214,21 @@ def test_bad_structure_sets_get_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "cut.dcm").write_bytes(path.read_bytes()[:3000])
     with pytest.raises(AnatomyError, match=r"cut\.dcm .*(damaged|no closed contour)"):
         LabelMap.read(tmp_path / "cut.dcm", scan=scan)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_damage_anywhere_is_one_sentence_or_still_labels(tmp_path: Path, seed: int) -> None:
+    rng, scan = np.random.default_rng(seed), grid()
+    path = write_structure_set(tmp_path / "rs.dcm", [Region("liver", ball_contours(scan, 8.0))])
+    raw = bytearray(path.read_bytes())
+    for _ in range(1 + 6 * (seed % 3)):
+        raw[rng.integers(132, min(len(raw), 3000))] = rng.integers(0, 256)
+    path.write_bytes(raw)
+    with suppress(AnatomyError):
+        assert LabelMap.read(path, scan=scan).structures
+        return
+    with pytest.raises(AnatomyError, match=r"^[^\n]*rs\.dcm[^\n]*$"):
+        LabelMap.read(path, scan=scan)
 
 
 def test_contours_of_another_frame_of_reference(tmp_path: Path, write_series: object) -> None:

@@ -45,6 +45,13 @@ UNCODED_PAIRS = ("kidney_medulla_", "quadriceps_", "thigh_", "sartorius_")
         ("l5", "vertebrae_L5"),
         ("Couinaud IV", "liver_segment_4"),
         ("clavicle_left", "clavicula_left"),
+        ("Kidney_L", "kidney_left"),
+        ("Glnd_Adrenal_R", "adrenal_gland_right"),
+        ("SpinalCord", "spinal_cord"),
+        ("V_Venacava_I", "inferior_vena_cava"),
+        ("Rib01_L", "rib_left_1"),
+        ("Ventricle_L", "heart_ventricle_left"),
+        ("Sys_Ventricular", "ventricles"),
     ],
 )
 def test_words_people_use_lead_to_one_name(word: str, name: str) -> None:
@@ -62,6 +69,7 @@ def test_a_tumour_of_no_stated_organ_is_said() -> None:
 
 def test_slicers_default_names_are_no_couinaud_segments() -> None:
     assert structures.lookup("Segment_1") is None
+    assert structures.lookup("ventricle") is None  # the heart's to some, the brain's to others
     assert structures.find("Segment IV").name == "liver_segment_4"
 
 
