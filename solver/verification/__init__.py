@@ -25,6 +25,10 @@ PROBLEMS = (
     "viscoelastic",
     "land",
     "orders",
+    "vibration",
+    "relaxing_body",
+    "weight",
+    "hertz",
 )
 
 
