@@ -30,6 +30,10 @@ PROBLEMS = (
     "bioheat",
     "fisher",
     "windkessel",
+    "vibration",
+    "relaxing_body",
+    "weight",
+    "hertz",
 )
 
 

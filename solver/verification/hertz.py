@@ -61,7 +61,8 @@ def indented(depth_mm: float, cells: int, element: ElementName = "P2-P1") -> flo
         (corners[:, :, 2] == SIZE_MM).all(axis=1) & (corners[:, :, :2] < 10).all(axis=(1, 2))
     ]
     body = Body(organ, {"block": tissue}, [], (0, 0, 0), patches={"top": top})
-    ball = Contact("ball", "top", Sphere((0, 0, SIZE_MM + RADIUS_MM), RADIUS_MM))
+    above = Sphere((0, 0, SIZE_MM + RADIUS_MM), RADIUS_MM)
+    ball = Contact("ball", "top", above, tolerance_mm=0.005 * depth_mm)
     solver = Equilibrium(body, element, [ball])
     ball.move((0, 0, -depth_mm))
     solver.solve(_held(organ), steps=3)
