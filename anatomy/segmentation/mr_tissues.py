@@ -4,8 +4,8 @@ Theory: each voxel's class minimises, with those of its six neighbours, the ener
 
     (I - m_k)^2 / (2 s_k^2) + ln s_k - ln p_k + b * (number of neighbours of another class),
 
-by iterated conditional modes (Besag 1986, J R Stat Soc B 48:259) from the classes of a mixture of Gaussians, whose means
-m_k, deviations s_k and shares p_k are estimated again in every round (Zhang, Brady & Smith 2001, IEEE TMI 20:45).
+by iterated conditional modes (Besag 1986, J R Stat Soc B 48:259) from a mixture of Gaussians, whose means m_k,
+deviations s_k and shares p_k are estimated again in every round (Zhang, Brady & Smith 2001, IEEE TMI 20:45).
 Ventricles are the fluid deep in the brain: fluid near the surface lies in furrows and cisterns.
 """
 
@@ -120,9 +120,9 @@ def find_ventricles(
     centre = np.array(ndimage.center_of_mass(brain))
     wide = np.flatnonzero(brain.any(axis=(0, 1)))
     half = 0.5 * (wide[-1] - wide[0] + 1) * spacing[2]
+    axes = np.ogrid[tuple(map(slice, brain.shape))]
     up, back, side = (
-        (axis - c) * edge / half
-        for axis, c, edge in zip(np.ogrid[tuple(map(slice, brain.shape))], centre, spacing, strict=True)
+        np.asarray((axis - c) * edge / half) for axis, c, edge in zip(axes, centre, spacing, strict=True)
     )
     beside = (np.abs(side) > 0.05) & (np.abs(side) < 0.55) & (up > -0.05) & (up < 0.6) & (np.abs(back) < 0.8)
     core = fluid & beside & (depth_mm > 0.33 * half)
@@ -133,7 +133,7 @@ def find_ventricles(
     volumes = np.bincount(parts.ravel()) * float(np.prod(spacing)) / 1000.0
     volumes[0] = 0.0
     # Pools far smaller than the ventricles are furrows that reach deep.
-    seeds = np.asarray((volumes >= max(0.3 * least_ml, 0.08 * volumes.max()))[parts])
+    seeds = np.asarray((volumes >= max(0.3 * least_ml, 0.08 * float(volumes.max())))[parts])
     # What lies in the midline above the ventricles is the fissure, however close.
     roof = (np.abs(side) < 0.06) & (up > 0.15)
     near = ndimage.distance_transform_edt(~seeds, sampling=spacing) < 0.11 * half
