@@ -277,7 +277,7 @@ class _Placed:
     @cached_property
     def tissues(self) -> Tissues:
         """Classes within the brain."""
-        return classify(self.values, self.brain, self.head.classes)
+        return classify(self.values, self.brain, self.head.classes, self.spacing)
 
     def _ventricles(self) -> Mask:
         # The place of ventricles is told in the patient's axes, whatever the order of the scan's voxels.

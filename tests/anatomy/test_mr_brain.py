@@ -99,7 +99,7 @@ def test_classes_are_those_of_a_known_mixture_and_specks_are_smoothed_away() -> 
     truth[:, 20:] = 2
     means = np.array([20.0, 60.0, 90.0])
     values = (means[truth] + rng.normal(0.0, 9.0, truth.shape)).astype(np.float32)
-    found = classify(values, np.ones(truth.shape, dtype=bool), Classes(25.0, 55.0, 95.0, 9.0))
+    found = classify(values, np.ones(truth.shape, dtype=bool), Classes(25.0, 55.0, 95.0, 9.0), np.ones(3))
     by_value_alone = np.mean(np.searchsorted([40.0, 75.0], values) != truth)
     ours = 1 * found.grey + 2 * found.white
     assert np.mean(ours != truth) < 0.35 * by_value_alone
@@ -115,5 +115,5 @@ def test_heads_follow_from_their_seed_alone() -> None:
     assert 1000.0 < volume < 1900.0
     with pytest.raises(AnatomyError, match="choose T1 or T2"):
         make_head(1, contrast="PD")
-    with pytest.raises(AnatomyError, match="an edge of 0.8 to 3 mm"):
+    with pytest.raises(AnatomyError, match=r"an edge of 0\.8 to 3 mm"):
         make_head(1, edge_mm=9.0)
