@@ -178,7 +178,7 @@ class LabelMap:
         lost = {
             int(v) for v in set(was.tolist()) - set(now.tolist()) if v and not (changed._array == v).any()
         }
-        held = ({v for v in self._names} | {int(v) for v in now if v}) - lost
+        held = (set(self._names) | {int(v) for v in now if v}) - lost
         changed._names = {v: own[v] for v in sorted(held)}
         changed._empty = {v: name for v, name in sorted(own.items()) if v not in held}
         if not held:

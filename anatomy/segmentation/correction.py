@@ -227,7 +227,7 @@ def apply(scan: Scan, labels: LabelMap, correction: Correction) -> tuple[LabelMa
 
 def _elsewhere(array: NDArray[Any], crop: Crop, value: int) -> bool:
     """Whether a value occurs outside the box."""
-    return np.count_nonzero(array == value) > np.count_nonzero(crop.of(array) == value)
+    return bool(np.count_nonzero(array == value) > np.count_nonzero(crop.of(array) == value))
 
 
 def _decide(scan: Scan, labels: LabelMap, correction: Correction) -> tuple[Crop, NDArray[np.bool_]]:

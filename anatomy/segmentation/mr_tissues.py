@@ -4,11 +4,11 @@ Theory: each voxel's class minimises, with those of its six neighbours, the ener
 
     (I - m_k)^2 / (2 s^2) - ln p_k + b * (number of neighbours of another class),
 
-by iterated conditional modes (Besag 1986, J R Stat Soc B 48:259) from a mixture of Gaussians, whose means m_k and shares
-p_k are estimated again in every round (Zhang, Brady & Smith 2001, IEEE TMI 20:45). The deviation s is one for all: noise
-is the same everywhere, and a class that had its own would widen with the partial volumes at its border and take its
-neighbour's voxels. What the first bias correction left is taken out between rounds, as the smooth part of the logarithm
-of each voxel over its class's mean (Wells et al. 1996, IEEE TMI 15:429).
+by iterated conditional modes (Besag 1986, J R Stat Soc B 48:259) from a mixture of Gaussians, whose means m_k and
+shares p_k are estimated again in every round (Zhang, Brady & Smith 2001, IEEE TMI 20:45). The deviation s is one for
+all: noise is the same everywhere, and a class that had its own would widen with the partial volumes at its border and
+take its neighbour's voxels. What the first bias correction left is taken out between rounds, as the smooth part of the
+logarithm of each voxel over its class's mean (Wells et al. 1996, IEEE TMI 15:429).
 Ventricles are the fluid deep in the brain: fluid near the surface lies in furrows and cisterns.
 """
 
@@ -70,7 +70,8 @@ def classify(values: Volume, brain: Mask, start: Classes, spacing: NDArray[np.fl
     for number in range(_ROUNDS):
         whole[brain] = labels
         if number in _EVENED:
-            sample = sample / np.exp(_left_bias(sample, labels, means, brain, spacing))
+            left = _left_bias(sample, labels, means, brain, spacing)
+            sample = np.asarray(sample / np.exp(left), dtype=np.float32)
         shares = np.maximum(np.bincount(labels, minlength=3) / labels.size, 1e-6)
         means = np.array([_middle(sample[labels == k], means[k]) for k in range(3)])
         deviation = _deviation(sample, labels, means)

@@ -12,7 +12,6 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from anatomy import AnatomyError, LabelMap, Scan, segment
 from anatomy.agreement import dice
@@ -26,6 +25,7 @@ from anatomy.segmentation.correction import (
     from_json,
     to_json,
 )
+from benchmarks.corrections import outlines_by_rule, outlines_through
 
 SPACING = (2.0, 1.5, 2.5)
 # An oblique grid, so that a mistake between voxels and millimetres shows.
@@ -147,30 +147,12 @@ def test_a_seed_changes_nothing_beyond_its_reach(made: tuple[Scan, LabelMap]) ->
     assert np.linalg.norm((where - place) * SPACING[::-1], axis=1).max() <= 12.0
 
 
-def outline(
-    image: sitk.Image, section: NDArray[np.bool_], axis: int, index: int
-) -> list[list[tuple[float, ...]]]:
-    """Outlines of a section, half a voxel outside its pixels, as a person draws them on a slice."""
-    import contourpy
-
-    lines = contourpy.contour_generator(z=np.pad(section, 1).astype(float)).lines(0.5)
-    return [
-        [at(image, np.insert(p[::-1] - 1, axis, index)) for p in line[:-1]] for line in lines if len(line) > 4
-    ]
-
-
-def drawn(image: sitk.Image, truth: NDArray[np.bool_], place: NDArray[np.generic], name: str) -> Outlines:
-    """Outlines of the true sections in the three slices through a place."""
-    found = [o for a in range(3) for o in outline(image, np.take(truth, place[a], a), a, int(place[a]))]
-    return Outlines(name, outlines_mm=found)
-
-
 def test_drawn_slices_hold_exactly_and_the_slices_between_follow(made: tuple[Scan, LabelMap]) -> None:
     scan, truth = made
     organ, other, _ = balls()
     leaked = relabelled(truth, other, 1)
     place = np.array([20, 24, 41])
-    done, _ = apply(scan, leaked, drawn(scan.image, organ, place, "liver"))
+    done, _ = apply(scan, leaked, outlines_through(scan.image, organ, place, "liver"))
     whole = done.mask("liver") | done.mask("liver_tumour")
     for axis in range(3):
         assert np.array_equal(np.take(whole, place[axis], axis), np.take(organ, place[axis], axis))
@@ -183,7 +165,7 @@ def test_drawn_slices_hold_exactly_and_the_slices_between_follow(made: tuple[Sca
 def test_outlines_of_what_is_right_change_nothing(made: tuple[Scan, LabelMap]) -> None:
     scan, truth = made
     organ, _, _ = balls()
-    done, change = apply(scan, truth, drawn(scan.image, organ, np.array([20, 24, 20]), "liver"))
+    done, change = apply(scan, truth, outlines_through(scan.image, organ, np.array([20, 24, 20]), "liver"))
     assert np.array_equal(done.array, truth.array)
     assert (change.added_ml, change.removed_ml) == (0.0, 0.0)
 
@@ -195,7 +177,7 @@ def test_corrections_are_deterministic_and_survive_json(made: tuple[Scan, LabelM
     todo: list[Correction] = [
         Seed("hepar", points_mm=[at(scan.image, np.array([20, 24, 41]))], inside=False, reach_mm=20.0),
         Brush("liver", path_mm=[at(scan.image, np.array([12, 20, 20]))], radius_mm=4.0),
-        drawn(scan.image, organ, np.array([20, 24, 40]), "liver"),
+        outlines_through(scan.image, organ, np.array([20, 24, 40]), "liver"),
     ]
     again = from_json(json.dumps(to_json(todo)))
     assert again == todo
@@ -265,25 +247,7 @@ def test_three_corrections_bring_a_native_liver_to_the_aim(shared_scans: Path) -
     truth = LabelMap.read(shared_scans / "abdomen_ct" / "labels_v1.nii.gz").matched_to(scan).mask("liver")
     labels = segment(scan, ["liver"])
     for _ in range(3):
-        place = worst_place(labels.mask("liver"), truth, np.array(scan.spacing_mm)[::-1])
-        labels, _ = apply(scan, labels, drawn(scan.image, truth, place, "liver"))
+        correction = outlines_by_rule(scan, labels.mask("liver"), truth)
+        if correction is not None:
+            labels, _ = apply(scan, labels, correction)
     assert dice(labels.mask("liver"), truth) >= 0.96
-
-
-def worst_place(
-    found: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """The middle of the largest wrong piece that is thicker than a skin of a voxel."""
-    best, place = 0, np.array([0, 0, 0])
-    for wrong in (truth & ~found, found & ~truth):
-        depth = ndimage.distance_transform_edt(np.pad(wrong, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
-        radius = 1.5 * spacing.max()
-        thick = wrong & (ndimage.distance_transform_edt(depth <= radius / 1.01, sampling=spacing) <= radius)
-        parts, _ = ndimage.label(thick)
-        sizes = np.bincount(parts.ravel())
-        sizes[0] = 0
-        if sizes.max() > best:
-            best = int(sizes.max())
-            inside = np.where(parts == sizes.argmax(), depth, 0)
-            place = np.array(np.unravel_index(inside.argmax(), inside.shape))
-    return place

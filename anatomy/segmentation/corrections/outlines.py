@@ -27,7 +27,7 @@ from anatomy.segmentation.corrections.crop import Crop, Points, indices
 from anatomy.segmentation.corrections.seeds import node_steps, on_nodes, on_voxels
 
 # The walk is solved on at most this many nodes of the box; a finer scan is decided coarsely and brought back.
-_MOST_NODES = 60_000
+_MOST_NODES, _MOST_FREE = 250_000, 60_000
 _FREED = 4.0
 _PRIOR = 0.01
 _FLOOR = 1e-3
@@ -102,9 +102,12 @@ def decide(
     ]
     mask = np.isin(crop.of(labels.array), ours)
     steps = node_steps(crop, _MOST_NODES)
+    free, known = _free(mask, drawn, crop.spacing, steps, reach_mm)
+    if np.count_nonzero(free) > _MOST_FREE:
+        steps = node_steps(crop, int(free.size * _MOST_FREE / np.count_nonzero(free)))
+        free, known = _free(mask, drawn, crop.spacing, steps, reach_mm)
     nodes = tuple(slice(s // 2, None, s) for s in steps)
     edges = crop.spacing * steps
-    free, known = _free(mask, drawn, crop.spacing, steps, reach_mm)
     before = mask[nodes].astype(np.float32)
     after = walk(on_nodes(crop.of(scan.array), steps), known, free, before, edges)
     if (steps > 1).any():
