@@ -167,6 +167,34 @@ class LabelMap:
         confidence = {n: c for n, c in self.confidence.items() if n in names.values()}
         return LabelMap(self._like(keep[self._array]), names, confidence, self.warnings)
 
+    def with_box(self, box: tuple[slice, slice, slice], values: NDArray[Any]) -> LabelMap:
+        """This map with other values in a box (slices along z, y, x); what lies outside is not looked at again.
+
+        Raises
+        ------
+        AnatomyError
+            If a value is not one of the map's, or no structure keeps a voxel.
+        """
+        was, now = np.unique(self._array[box]), np.unique(values)
+        own = self._names | self._empty
+        foreign = [int(v) for v in now if v and int(v) not in own]
+        if foreign:
+            raise AnatomyError(f"the label map has no value {foreign[0]}; it has {', '.join(map(str, own))}")
+        changed = LabelMap.__new__(LabelMap)
+        changed._array = self._array.copy()
+        changed._array[box] = values
+        changed._geometry = self._geometry
+        lost = {
+            int(v) for v in set(was.tolist()) - set(now.tolist()) if v and not (changed._array == v).any()
+        }
+        held = (set(self._names) | {int(v) for v in now if v}) - lost
+        changed._names = {v: own[v] for v in sorted(held)}
+        changed._empty = {v: name for v, name in sorted(own.items()) if v not in held}
+        if not held:
+            raise AnatomyError("the label map would be empty: no structure keeps a voxel")
+        changed.confidence, changed.warnings = dict(self.confidence), list(self.warnings)
+        return changed
+
     def check_grid(self, scan: Any) -> None:
         """Refuse a scan whose voxels are not this map's, stored in the same order.
 

@@ -1,15 +1,16 @@
 """The head of a person made from a seed, as an MR image with the truth of its brain.
 
 Scalp, skull with marrow, fluid, a folded cortex over white matter, deep nuclei, ventricles, cerebellum with its leaves,
-brain stem and cord, eyes with their fat and nerves, air cavities, muscles of face and neck: each is a signed
-distance field in a head of its own size and proportions, painted one over the other. Furrows are the zero sheets of a
+brain stem and cord, eyes with their fat and nerves, air cavities, muscles of face and neck: each is a signed distance
+field in a head of its own size and proportions, painted one over the other. Furrows are the zero sheets of a
 smooth random field as far as they reach into the brain. The scanner adds the blur of its voxels, the slow bias of its
-coils, and Rician noise (Gudbjartsson & Patz 1995, Magn Reson Med 34:910). Grey values have the order and rough ratios of
-T1-weighted gradient-echo and T2-weighted images at 1.5 T; they have no unit. Same seed and voxel edge: same bits.
+coils, and Rician noise (Gudbjartsson & Patz 1995, Magn Reson Med 34:910). Grey values have the order of tissues in
+T1-weighted and T2-weighted images; they have no unit. Same seed and voxel edge: same bits.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,7 +202,7 @@ class _Head:
         w = self.wide
         path = [(8, -34, 14, 4.5), (9, -12, 23, 5.5), (11, 10, 25, 5.5), (18, 30, 17, 6.5), (27, 40, 4, 4.0)]
         for sign in (-1, 1):
-            for (x0, y0, z0, r0), (x1, y1, z1, r1) in zip(path[:-1], path[1:], strict=True):
+            for (x0, y0, z0, r0), (x1, y1, z1, r1) in itertools.pairwise(path):
                 rod = self.capsule((sign * x0, y0, z0), (sign * x1, y1, z1), w * r0, w * r1)
                 field = np.minimum(field, rod)
         return field
@@ -238,12 +239,12 @@ class _Head:
             - 3.0
             - 0.6 * self.smooth_noise(14.0)
         )
-        skull = case - self.thick
+        skull = np.asarray(case - self.thick, dtype=np.float32)
         cranium = self.ellipsoid((0, 3, 14), (80, 99, 84))
         face = self.ellipsoid((0, -62, -62), (58, 44, 58))
         neck = self.capsule((0, 18, -60), (0, 26, -180), 62.0, 56.0)
         skin = smooth_min(smooth_min(cranium, face, 22.0), neck, 22.0)
-        skin = smooth_min(skin, skull - 6.0, 6.0)
+        skin = smooth_min(skin, np.asarray(skull - 6.0, dtype=np.float32), 6.0)
         values = np.zeros(self.shape, dtype=np.float32)
         values[skin < 0] = shade["fat"]
         streaks = self.smooth_noise(5.0)

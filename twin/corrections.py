@@ -1,8 +1,8 @@
 """Corrections of a case by a person: an append-only record from which the labels can be made again.
 
-Contract: a corrected case keeps the label map from before (`labels_original.nrrd`) and, in `case.json`, every entry ever
-made: a correction, or the withdrawal of the last so many. Nothing is taken out of the record. The case's label map is
-always the original with the corrections that stand, applied in order; mesh, surfaces and vessels are made anew from it.
+Contract: a corrected case keeps the label map from before (`labels_original.nrrd`) and, in `case.json`, every entry
+ever made: a correction, or the withdrawal of the last so many. Nothing is taken out of the record. The label map is
+always the original with the corrections that stand, applied in order; mesh, surfaces and vessels are made anew.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from anatomy import structures
@@ -213,22 +212,27 @@ def apply(scan: Scan, labels: LabelMap, correction: Correction) -> tuple[LabelMa
     labels.check_grid(scan)
     value = labels.value(correction.structure)
     crop, wanted = _decide(scan, labels, correction)
-    array = labels.array.copy()
-    change = _write(array[crop.slices], wanted, value, labels, correction)
-    if not (array == value).any():
+    part = crop.of(labels.array).copy()
+    change = _write(part, wanted, value, labels, correction)
+    kept = change.removed_ml == 0.0 or (part == value).any()
+    if not kept and not _elsewhere(labels.array, crop, value):
         raise AnatomyError(
             f"this {correction.kind} would remove all of '{correction.structure}'; leave the structure out instead"
         )
-    image = sitk.GetImageFromArray(array)
-    image.CopyInformation(labels.image)
-    confidence = {n: c for n, c in labels.confidence.items() if n != correction.structure}
-    warnings = list(dict.fromkeys([*labels.warnings, *change.sentences()]))
-    return LabelMap(image, labels.names | labels.empty, confidence, warnings), change
+    corrected = labels.with_box(crop.slices, part)
+    corrected.confidence.pop(labels.names[value], None)
+    corrected.warnings = list(dict.fromkeys([*labels.warnings, *change.sentences()]))
+    return corrected, change
+
+
+def _elsewhere(array: NDArray[Any], crop: Crop, value: int) -> bool:
+    """Whether a value occurs outside the box."""
+    return bool(np.count_nonzero(array == value) > np.count_nonzero(crop.of(array) == value))
 
 
 def _decide(scan: Scan, labels: LabelMap, correction: Correction) -> tuple[Crop, NDArray[np.bool_]]:
     """The crop that a correction works on, and where in it the structure should be."""
-    image = labels.image
+    image = scan.image
     if isinstance(correction, Seed):
         crop = Crop.around(image, correction.points_mm, 1.15 * correction.reach_mm, "a seed")
         mask = crop.of(labels.array) == labels.value(correction.structure)
@@ -242,9 +246,7 @@ def _decide(scan: Scan, labels: LabelMap, correction: Correction) -> tuple[Crop,
         touched = crop.stroke(correction.path_mm, correction.radius_mm)
         return crop, (mask | touched) if correction.adds else (mask & ~touched)
     assert isinstance(correction, Outlines)
-    return outlines.decide(
-        scan.array, labels, correction.structure, correction.outlines_mm, correction.reach_mm
-    )
+    return outlines.decide(scan, labels, correction.structure, correction.outlines_mm, correction.reach_mm)
 
 
 def _write(

@@ -1,7 +1,7 @@
 """The brain in a T1-weighted MR image of the head, with grey matter, white matter and ventricles.
 
-Protocol. The head is found and the coils' bias removed (`mr_head`); the classes of the middle of the head say what brain
-looks like. Tissue as bright as brain is cut into what holds together after its surface is worn off: brain in the
+Protocol. The head is found and the coils' bias removed (`mr_head`); the classes of the middle of the head say what
+brain looks like. Tissue as bright as brain is cut into what holds together after its surface is worn off: brain in the
 middle; scalp, muscles, eyes, dura and neck elsewhere. It is worn off as little as leaves no scalp hanging on the brain,
 which lies nowhere within a centimetre of the skin. Every piece then grows back along the thickest tissue
 (watershed from markers), so that what belongs to a muscle goes to the muscle, and brain's is brain's. The cord is cut
@@ -229,8 +229,8 @@ class _Placed:
         if not ventricles.any():
             warnings.append("no ventricle was found: is fluid dark in this image?")
         progress("Telling grey from white matter", 1.0)
-        parts = [self._whole(m) for m in (self.brain, tissues.grey, tissues.white, ventricles)]
-        return Brain(*parts, confidence, tuple(warnings))
+        brain, grey, white, pools = map(self._whole, (self.brain, tissues.grey, tissues.white, ventricles))
+        return Brain(brain, grey, white, pools, confidence, tuple(warnings))
 
     @cached_property
     def box(self) -> tuple[slice, slice, slice]:
@@ -277,7 +277,7 @@ class _Placed:
     @cached_property
     def tissues(self) -> Tissues:
         """Classes within the brain."""
-        return classify(self.values, self.brain, self.head.classes)
+        return classify(self.values, self.brain, self.head.classes, self.spacing)
 
     def _ventricles(self) -> Mask:
         # The place of ventricles is told in the patient's axes, whatever the order of the scan's voxels.

@@ -1,9 +1,9 @@
 """A head in an MR image: what is head and what is air, an even scale of grey, and which contrast it was taken with.
 
 The scanner's coils see near tissue brighter than far tissue; the slow factor between them is estimated by N4 (Tustison
-et al. 2010, IEEE TMI 29:1310) on a shrunken image and divided out. Grey values of MR have no unit, so that the
-classes of the middle of the brain serve as the scale: in T1-weighted images fluid is darkest and white matter brightest,
-in T2-weighted images it is the reverse. All work is done on a grid of one edge length, axes in L-P-S order.
+et al. 2010, IEEE TMI 29:1310) on a shrunken image and divided out. Grey values of MR have no unit, so that the classes
+of the middle of the brain serve as the scale: in T1-weighted images fluid is darkest and white matter brightest, in
+T2-weighted images it is the reverse. All work is done on a grid of one edge length, axes in L-P-S order.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def find_head(scan: Scan, progress: Progress = silent) -> Head:
         warnings.append(
             "the coils' bias is strong (more than 2.5 times between places): grey values are less sure"
         )
-    values = raw / np.exp(field)
+    values = np.asarray(raw / np.exp(field), dtype=np.float32)
     centre = _centre(mask, top, edge)
     classes = _classes(values, mask, centre, edge)
     progress("Removing the bias of the coils", 1.0)
@@ -132,13 +132,14 @@ def find_head(scan: Scan, progress: Progress = silent) -> Head:
 def around(shape: tuple[int, ...], centre: NDArray[np.float64], edge_mm: float) -> Volume:
     """Distance of every voxel to a place (voxels z, y, x), mm."""
     axes = np.ogrid[tuple(slice(0, n) for n in shape)]
-    return np.sqrt(sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True))).astype(np.float32) * edge_mm
+    away = np.sqrt(sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)))
+    return np.asarray(away * edge_mm, dtype=np.float32)
 
 
 def _working_image(scan: Scan) -> sitk.Image:
     image = sitk.Cast(sitk.DICOMOrient(scan.image, "LPS"), sitk.sitkFloat32)
     for axis, spacing in enumerate(image.GetSpacing()):
-        if _EDGE_MM > 1.3 * spacing and image.GetSize()[axis] >= 4:
+        if 1.3 * spacing < _EDGE_MM and image.GetSize()[axis] >= 4:
             order = sitk.RecursiveGaussianImageFilter.ZeroOrder
             image = sitk.RecursiveGaussian(image, 0.4 * _EDGE_MM, False, order, axis)
     spacing = image.GetSpacing()
@@ -164,7 +165,7 @@ def _is_extracted(values: Volume, mask: Mask, edge: float) -> bool:
     air = ~grow(mask, 3.0 * edge, edge)
     nothing = 1e-4 * float(np.percentile(values[mask], 98))
     empty = float(np.mean(np.abs(values[air]) < nothing)) if air.any() else 0.0
-    return empty > 0.995 and mask.sum() * edge**3 / 1000.0 < _LEAST_HEAD_ML
+    return bool(empty > 0.995 and mask.sum() * edge**3 / 1000.0 < _LEAST_HEAD_ML)
 
 
 def _vertex(mask: Mask, edge: float) -> tuple[int, list[str]]:
@@ -208,7 +209,7 @@ def _classes(values: Volume, mask: Mask, centre: NDArray[np.float64], edge: floa
         If the brightest class is the smallest: fluid is bright, and the image T2-weighted.
     """
     sample = values[mask & (around(mask.shape, centre, edge) < _MIDDLE_MM)]
-    means = np.percentile(sample, [8, 45, 85])
+    means = np.asarray(np.percentile(sample, [8, 45, 85]), dtype=np.float64)
     for _ in range(40):
         nearest = np.searchsorted(0.5 * (means[1:] + means[:-1]), sample)
         counts = np.bincount(nearest, minlength=3)

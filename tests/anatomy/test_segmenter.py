@@ -165,7 +165,9 @@ def test_the_stand_in_would_have_sent_statistics(library: Path) -> None:
 
 
 def test_weights_are_downloaded_only_when_allowed(library: Path) -> None:
-    with pytest.raises(AnatomyError, match="nothing was downloaded; allow the download with --download-weights"):
+    with pytest.raises(
+        AnatomyError, match="nothing was downloaded; allow the download with --download-weights"
+    ):
         TotalSegmentator().segment(scan())
     assert list((library / "network").iterdir()) == []
     labels = TotalSegmentator(download_weights=True).segment(scan(), ["liver"])
@@ -223,7 +225,9 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(AnatomyError, match=r"pip install 'organtwin\[deep\]'"):
         segmenter.named("totalsegmentator")
-    with pytest.raises(AnatomyError, match="there is no model 'nnunet'; choose from protocols, totalsegmentator"):
+    with pytest.raises(
+        AnatomyError, match="there is no model 'nnunet'; choose from protocols, totalsegmentator"
+    ):
         segmenter.named("nnunet")
 
 

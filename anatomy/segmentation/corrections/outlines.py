@@ -22,11 +22,12 @@ from scipy.sparse.linalg import cg
 
 from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
+from anatomy.scan import Scan
 from anatomy.segmentation.corrections.crop import Crop, Points, indices
-from anatomy.segmentation.corrections.seeds import node_steps, on_voxels
+from anatomy.segmentation.corrections.seeds import node_steps, on_nodes, on_voxels
 
 # The walk is solved on at most this many nodes of the box; a finer scan is decided coarsely and brought back.
-_MOST_NODES = 150_000
+_MOST_NODES, _MOST_FREE = 250_000, 60_000
 _FREED = 4.0
 _PRIOR = 0.01
 _FLOOR = 1e-3
@@ -51,18 +52,23 @@ class Drawn:
     index: int
     section: NDArray[np.bool_]
 
+    def within(self, crop: Crop) -> Drawn:
+        """The same in a smaller box."""
+        part = tuple(s for a, s in enumerate(crop.slices) if a != self.axis)
+        return Drawn(self.axis, self.index - int(crop.low[self.axis]), self.section[part])
+
 
 def decide(
-    scan: NDArray[Any], labels: LabelMap, structure: str, outlines_mm: Sequence[Points], reach_mm: float
+    scan: Scan, labels: LabelMap, structure: str, outlines_mm: Sequence[Points], reach_mm: float
 ) -> tuple[Crop, NDArray[np.bool_]]:
     """Where the structure is after outlines were drawn.
 
     Parameters
     ----------
-    scan : ndarray, shape (z, y, x)
+    scan : Scan
         The scan.
     labels : LabelMap
-        The present segmentation.
+        The present segmentation, on the scan's grid.
     structure : str
         Whose section was drawn; what lies within it (a tumour) counts as part of it here.
     outlines_mm : sequence of sequences of (x, y, z)
@@ -80,23 +86,33 @@ def decide(
     AnatomyError
         If an outline lies outside the scan or in no slice.
     """
-    every = [point for outline in outlines_mm for point in outline]
     value = labels.value(structure)
-    crop = _box(labels, value, every, reach_mm)
-    array = crop.of(labels.array)
-    mask = np.isin(array, [value, *within(array, value)])
-    drawn = _sections(crop, outlines_mm)
+    ours = [value, *within(_sparse(labels.array), value)]
+    whole = Crop(scan.image, np.zeros(3, dtype=int), np.array(labels.array.shape))
+    for outline in outlines_mm:
+        Crop.around(scan.image, outline, 0.0, "an outline")
+    drawn = _sections(whole, outlines_mm)
+    crop = _box(scan, labels.array, ours, drawn, reach_mm)
+    if crop is None:
+        return whole, np.isin(labels.array, ours)
+    drawn = [
+        slice_.within(crop)
+        for slice_ in drawn
+        if crop.low[slice_.axis] <= slice_.index < crop.high[slice_.axis]
+    ]
+    mask = np.isin(crop.of(labels.array), ours)
     steps = node_steps(crop, _MOST_NODES)
+    free, known = _free(mask, drawn, crop.spacing, steps, reach_mm)
+    if np.count_nonzero(free) > _MOST_FREE:
+        steps = node_steps(crop, int(free.size * _MOST_FREE / np.count_nonzero(free)))
+        free, known = _free(mask, drawn, crop.spacing, steps, reach_mm)
     nodes = tuple(slice(s // 2, None, s) for s in steps)
     edges = crop.spacing * steps
-    smooth = ndimage.gaussian_filter(crop.of(scan).astype(np.float32), 0.4 * steps)[nodes]
-    free, known = _free(mask, drawn, crop.spacing, steps, reach_mm)
     before = mask[nodes].astype(np.float32)
-    after = walk(smooth, known, free, before, edges)
-    decided = mask.copy()
+    after = walk(on_nodes(crop.of(scan.array), steps), known, free, before, edges)
     if (steps > 1).any():
         moved = np.abs(on_voxels(after - before, mask.shape, steps)) > 0.35
-        decided[moved] = on_voxels(after, mask.shape, steps)[moved] > 0.5
+        decided = np.where(moved, on_voxels(after, mask.shape, steps) > 0.5, mask)
     else:
         decided = after > 0.5
     for slice_ in drawn:
@@ -104,15 +120,34 @@ def decide(
     return crop, decided
 
 
-def _box(labels: LabelMap, value: int, points: Points, reach_mm: float) -> Crop:
-    """The box of the outlines and of the structure's sections in their slices, with the reach around."""
-    crop = Crop.around(labels.image, points, reach_mm, "an outline")
-    whole = ndimage.find_objects((labels.array == value).astype(np.uint8))[0]
-    margin = np.ceil(3.0 / crop.spacing).astype(int)
-    low = np.minimum(crop.low, np.maximum(np.array([s.start for s in whole]) - margin, 0))
-    size = np.array(labels.array.shape)
-    high = np.maximum(crop.high, np.minimum(np.array([s.stop for s in whole]) + margin, size))
-    return Crop(labels.image, low, high)
+def _sparse(array: NDArray[Any]) -> NDArray[Any]:
+    """Every so many voxels of a large array, enough to see what touches what."""
+    step = max(1, round((array.size / 500_000) ** (1 / 3)))
+    return array[::step, ::step, ::step]
+
+
+def _box(
+    scan: Scan, array: NDArray[Any], ours: Sequence[int], drawn: Sequence[Drawn], reach_mm: float
+) -> Crop | None:
+    """The box of what is wrong in the drawn slices and of what that frees; None where all is right."""
+    spacing = np.array(scan.spacing_mm)[::-1]
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
+    for slice_ in drawn:
+        axis = slice_.axis
+        wrong = np.isin(array[_plane(axis, slice_.index)], ours) ^ slice_.section
+        if not wrong.any():
+            continue
+        box = ndimage.find_objects(wrong.astype(np.uint8))[0]
+        thick = ndimage.distance_transform_edt(np.pad(wrong[box], 1), sampling=np.delete(spacing, axis)).max()
+        margin = (min(reach_mm, _FREED * (float(thick) + 1.5)) + 3.0) / spacing
+        first = np.insert([s.start for s in box], axis, slice_.index)
+        last = np.insert([s.stop for s in box], axis, slice_.index + 1)
+        low, high = np.minimum(low, first - margin), np.maximum(high, last + margin)
+    if not np.isfinite(low).all():
+        return None
+    size = np.array(array.shape)
+    low, high = np.maximum(np.floor(low), 0).astype(int), np.minimum(np.ceil(high), size).astype(int)
+    return Crop(scan.image, low, high)
 
 
 def within(array: NDArray[Any], value: int) -> list[int]:
@@ -160,13 +195,15 @@ def _sections(crop: Crop, outlines_mm: Sequence[Points]) -> list[Drawn]:
 
 def _enclosed(corners: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which pixel centres a polygon encloses, by the even-odd rule."""
-    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])[None, :]
+    columns = np.arange(shape[1])[None, :]
     inside = np.zeros(shape, dtype=bool)
     for (r0, c0), (r1, c1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if r0 == r1:
+        first = int(np.clip(np.ceil(min(r0, r1)), 0, shape[0]))
+        last = int(np.clip(np.ceil(max(r0, r1)), 0, shape[0]))
+        if first >= last:
             continue
-        crossed = (rows >= min(r0, r1)) & (rows < max(r0, r1))
-        inside ^= crossed & (columns < c0 + (rows - r0) * (c1 - c0) / (r1 - r0))
+        rows = np.arange(first, last)[:, None]
+        inside[first:last] ^= columns < c0 + (rows - r0) * (c1 - c0) / (r1 - r0)
     return inside
 
 

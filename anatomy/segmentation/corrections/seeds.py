@@ -22,11 +22,11 @@ from anatomy.segmentation import region
 from anatomy.segmentation.corrections.crop import Crop, Points
 
 # The energy is minimised on at most this many nodes; a finer scan is decided on a coarser grid and brought back.
-_MOST_NODES = 120_000
+_MOST_NODES = 70_000
 _SEED_MM = 2.0
 _ALIKE = 3.0
 _WEIGHT_PER_MM = 0.12
-_ITERATIONS = 120
+_ITERATIONS = 100
 
 
 def decide(
@@ -61,10 +61,10 @@ def decide(
     steps = node_steps(crop, _MOST_NODES)
     edges = crop.spacing * steps
     nodes = tuple(slice(s // 2, None, s) for s in steps)
-    smooth = ndimage.gaussian_filter(values.astype(np.float32), np.maximum(0.5 * steps, 1.0 / crop.spacing))
+    smooth = ndimage.gaussian_filter(on_nodes(values, steps), 1.0 / edges)
     away = _distance(crop, points_mm)
     radius = max(_SEED_MM, 0.75 * float(edges.max()))
-    cost, edge = _costs(smooth[nodes], mask[nodes], away[nodes], inside, reach_mm, radius, edges)
+    cost, edge = _costs(smooth, mask[nodes], away[nodes], inside, reach_mm, radius, edges)
     level = mask[nodes].astype(np.float32)
     before = on_voxels(level, mask.shape, steps)
     region.minimise(cost, edge, level, _WEIGHT_PER_MM * float(edges.min()), _ITERATIONS)
@@ -131,6 +131,18 @@ def node_steps(crop: Crop, most: int) -> NDArray[np.int64]:
     volume = float(np.prod(crop.spacing) * np.prod(crop.shape))
     edge = max((volume / most) ** (1 / 3), float(crop.spacing.min()))
     return np.maximum(1, np.floor(edge / crop.spacing + 0.2)).astype(int)
+
+
+def on_nodes(values: NDArray[Any], steps: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Means of the voxels around each node, float32."""
+    if (steps == 1).all():
+        return values.astype(np.float32)
+    missing = [(0, int(-n % s)) for n, s in zip(values.shape, steps, strict=True)]
+    padded = np.pad(values, missing, mode="edge").astype(np.float32)
+    split = [k for n, s in zip(padded.shape, steps, strict=True) for k in (n // s, s)]
+    means = padded.reshape(split).mean(axis=(1, 3, 5))
+    nodes = tuple(len(range(int(s) // 2, n, int(s))) for n, s in zip(values.shape, steps, strict=True))
+    return np.ascontiguousarray(means[tuple(map(slice, nodes))])
 
 
 def on_voxels(

@@ -1,11 +1,11 @@
 """TotalSegmentator (Wasserthal et al. 2023, Radiol Artif Intell 5:e230024) as a segmenter.
 
-What it does on its own, and what is made of it here. It sends usage statistics unless its configuration says no: it runs
-with a configuration of ours, in a folder that lives as long as the call, which says no, and whose word is checked before
-any scan is handed over. It downloads weights that it misses: its downloads are refused unless the user allowed them,
-and where it has no known place to refuse them, nothing is run. Some of its tasks need a licence number, which is the
-user's own matter with its makers: it is read from the user's configuration, and where it is missing the task is refused
-in its makers' words. The user's configuration is never written to.
+What it does on its own, and what is made of it here. It sends usage statistics unless its configuration says no: it
+runs with a configuration of ours, in a folder that lives as long as the call, which says no, and whose word is checked
+before any scan is handed over. It downloads weights that it misses: its downloads are refused unless the user allowed
+them, and where it has no known place to refuse them, nothing is run. Some of its tasks need a licence number, which is
+the user's own matter with its makers: it is read from the user's configuration, and where it is missing the task is
+refused in its makers' words. The user's configuration is never written to.
 """
 
 from __future__ import annotations
