@@ -73,9 +73,7 @@ class Histogram:
                     f'height="{tall:.2f}" fill="{self.colour}" opacity="0.85"/>'
                 )
         parts += [self._bound(value, floor) for value in self.bounds]
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{floor}" y2="{floor}" class="grid"/>'
-        )
+        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{floor}" y2="{floor}" class="grid"/>')
         for tick in self.ticks:
             parts.append(
                 f'<text x="{self._x(tick):.1f}" y="{_HEIGHT - 9}" class="tick" text-anchor="middle">'
