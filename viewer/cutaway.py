@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyvista as pv
@@ -12,6 +13,7 @@ from PIL import Image
 from anatomy.files import whole_or_nothing
 from anatomy.mesh import OrganMesh, unpaired_facets
 from viewer import theme
+from viewer.drawing import Plotter
 from viewer.errors import ViewerError
 
 
@@ -50,10 +52,11 @@ def mesh_cutaway(
     facets, behind = unpaired_facets(organ.tets[kept])
     region = organ.region[kept][behind]
     try:
-        plotter = pv.Plotter(off_screen=True, window_size=[2 * size[0], 2 * size[1]])
+        plotter: Plotter = pv.Plotter(off_screen=True, window_size=[2 * size[0], 2 * size[1]])
         plotter.set_background("white")
         for value in np.unique(region).tolist():
-            mesh = pv.PolyData.from_regular_faces(organ.points, facets[region == value])  # type: ignore[arg-type]
+            faces: Any = facets[region == value]
+            mesh = pv.PolyData.from_regular_faces(organ.points, faces)
             plotter.add_mesh(
                 mesh,
                 color=theme.colour_of(organ.structures[value]),
@@ -66,7 +69,7 @@ def mesh_cutaway(
                 smooth_shading=False,
             )
         plotter.view_vector(towards, viewup=(0.0, 0.0, 1.0))
-        plotter.camera.zoom(1.35)
+        _fill(plotter, organ.points[organ.tets[kept]].reshape(-1, 3), towards, size)
         large = np.asarray(plotter.screenshot(return_img=True), dtype=np.uint16)
         plotter.close()
     except (RuntimeError, ImportError) as error:
@@ -79,3 +82,22 @@ def mesh_cutaway(
         with whole_or_nothing(Path(path), ViewerError) as partial:
             Image.fromarray(smooth).save(partial, format=form, quality=86)
     return smooth
+
+
+def _fill(
+    plotter: Plotter, points: NDArray[np.float64], towards: NDArray[np.float64], size: tuple[int, int]
+) -> None:
+    """Let points (n, 3) mm fill the picture, seen without perspective."""
+    right = np.cross((0.0, 0.0, 1.0), towards)
+    right /= np.linalg.norm(right)
+    up = np.cross(towards, right)
+    x, y = points @ right, points @ up
+    middle = 0.5 * ((x.min() + x.max()) * right + (y.min() + y.max()) * up)
+    middle = middle + (points @ towards).mean() * towards
+    camera = plotter.camera
+    camera.parallel_projection = True
+    camera.focal_point = middle.tolist()
+    camera.position = (middle + 2.0 * np.ptp(points, axis=0).max() * towards).tolist()
+    camera.up = (0.0, 0.0, 1.0)
+    camera.parallel_scale = 0.53 * max(np.ptp(y), np.ptp(x) * size[1] / size[0])
+    plotter.reset_camera_clipping_range()

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-_WIDTH, _HEIGHT = 360.0, 170.0
+_WIDTH, _HEIGHT = 290.0, 150.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 8.0, 34.0, 24.0
 
 

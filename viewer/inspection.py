@@ -312,12 +312,11 @@ def _outlines(case: Any, full: SliceModel, name: str) -> str:
         points, triangles = case.organ.points, case.organ.surface_of(name)
     else:
         points, triangles = case.surfaces[name].points, case.surfaces[name].triangles
-    extents = [one.extent(plane, _MARGIN_MM) for plane in PLANES]
     pixels = [one.pixel_mm(plane) for plane in PLANES]
-    spans = [((e[1] - e[0]) * p[0], (e[3] - e[2]) * p[1]) for e, p in zip(extents, pixels, strict=True)]
-    # Every panel the same height, so that the row is filled; millimetres are told by the bar.
-    widths = [span[0] / span[1] for span in spans]
-    figure = Figure(figsize=(9.0, 9.0 / sum(widths) + 0.3), dpi=120)
+    extents = _same_scale([one.extent(plane, _MARGIN_MM) for plane in PLANES], pixels)
+    widths = [(e[1] - e[0]) * p[0] for e, p in zip(extents, pixels, strict=True)]
+    height = (extents[0][3] - extents[0][2]) * pixels[0][1]
+    figure = Figure(figsize=(9.0, 9.0 * height / sum(widths) / 0.93), dpi=120)
     figure.patch.set_facecolor(theme.BACKGROUND)
     grid = figure.add_gridspec(
         1, 3, width_ratios=widths, left=0.004, right=0.996, top=0.93, bottom=0.004, wspace=0.012
@@ -331,6 +330,19 @@ def _outlines(case: Any, full: SliceModel, name: str) -> str:
     file = io.BytesIO()
     figure.savefig(file, facecolor=figure.get_facecolor(), format="png")
     return _jpeg(np.asarray(Image.open(file).convert("RGB")))
+
+
+def _same_scale(
+    extents: list[tuple[float, float, float, float]], pixels: list[tuple[float, float]]
+) -> list[tuple[float, float, float, float]]:
+    """Extents widened about their middles to one height in mm and no less than 0.6 of it in width."""
+    height = max((e[3] - e[2]) * p[1] for e, p in zip(extents, pixels, strict=True))
+    wide = []
+    for (left, right, top, bottom), (across, down) in zip(extents, pixels, strict=True):
+        half = max((right - left) * across, 0.6 * height) / across / 2
+        x, y, tall = (left + right) / 2, (top + bottom) / 2, height / down / 2
+        wide.append((x - half, x + half, y - tall, y + tall))
+    return wide
 
 
 def _panel(

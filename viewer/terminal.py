@@ -302,30 +302,26 @@ def _tell_case(case: Any) -> None:
 
 
 def _tell_inspection(found: dict[str, Any]) -> None:
-    table = Table(
-        "structure",
-        "labels (ml)",
-        "mesh (ml)",
-        "error (%)",
-        "surface (ml)",
-        "distance, mean (mm)",
-        "largest (mm)",
-        "confidence (%)",
-        title=escape(found["title"]),
-    )
+    sure = any(entry["confidence"] is not None for entry in found["structures"])
+    table = Table("structure", title=escape(found["title"]))
+    for heading in ("labels\nml", "mesh\nml", "error\n%", "mean\nmm", "largest\nmm", *["sure\n%"] * sure):
+        table.add_column(heading, justify="right")
     number = lambda value, form: "" if value is None else form.format(value)  # noqa: E731 - a cell
     for entry in found["structures"]:
-        carried = entry["carried_by"]
-        table.add_row(
-            entry["name"],
+        carried, confidence = entry["carried_by"], entry["confidence"]
+        cells = [
             f"{entry['labels_ml']:.1f}",
             f"in {carried}" if carried else number(entry["mesh_ml"], "{:.1f}"),
             number(entry["mesh_error_percent"], "{:+.2f}"),
-            f"{entry['surface_ml']:.1f}" + ("" if entry["surface_closed"] else " (not closed)"),
             number(entry["distance_mean_mm"], "{:.2f}"),
             number(entry["distance_max_mm"], "{:.2f}"),
-            number(None if entry["confidence"] is None else 100 * entry["confidence"], "{:.0f}"),
-        )
+        ]
+        if sure:
+            cells.append(number(None if confidence is None else 100 * confidence, "{:.0f}"))
+        table.add_row(entry["name"], *cells)
+        if not entry["surface_closed"]:
+            console.print(f"[yellow]Note:[/yellow] the shown surface of {entry['name']} is not closed")
+    table.caption = "error: of the mesh's volume; mean, largest: distance of its surface from the labels'"
     console.print(table)
     mesh = found["mesh"]
     angles, ratio = mesh["dihedral_deg"], mesh["radius_ratio"]

@@ -45,9 +45,9 @@ def measure(
     dict
         `vertices`, `tets`, `dihedral_deg`, `pieces`, `pinched_vertices` of the whole (volumes
         in ml, distances in mm, angles in degrees), and under `labels` for each structure `voxel_ml`,
-        `mesh_ml`, `error_percent`, `surface_distance_mean_mm`, `surface_distance_95_mm`, `surface_distance_max_mm` (from vertices and
-        facet centroids of its surface), `tets`, `pieces`, `dihedral_min_deg`,
-        `dihedral_max_deg`.
+        `mesh_ml`, `error_percent`, `surface_distance_mean_mm`, `surface_distance_95_mm`,
+        `surface_distance_max_mm` (from vertices and facet centroids of its surface), `tets`,
+        `pieces`, `dihedral_min_deg`, `dihedral_max_deg`.
     """
     angles = dihedral_angles(points, tets)
     volume = volumes_of(points, tets)
