@@ -92,3 +92,27 @@ def test_wrong_wishes_are_refused() -> None:
         show_surface(labels, "liver", target_triangles=5)
     with pytest.raises(AnatomyError, match="spleen"):
         show_surface(labels, "spleen")
+
+
+def test_no_part_shrinks_though_the_whole_keeps_its_volume() -> None:
+    """A thin tube beside a large ball: smoothing may not take from the one to give to the other."""
+    size = np.array([64, 40, 40])
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"), axis=-1)
+    ball = np.linalg.norm(index - (17, 20, 20), axis=-1) < 12
+    tube = (np.linalg.norm(index[..., 1:] - (20.3, 19.8), axis=-1) < 3) & (index[..., 0] > 20)
+    tube &= index[..., 0] < 60
+    surface = show_surface(one_label(ball | tube), "liver")
+    check_closed(surface)
+    local = surface.points - (100, -20, 7)
+    for part, mask, low, high in (("ball", ball, 2, 20), ("tube", tube & ~ball, 34, 56)):
+        exact = np.count_nonzero(mask[low + 1 : high + 1]) if part == "tube" else None
+        radius = np.linalg.norm(local[:, 1:] - ((20.3, 19.8) if part == "tube" else (20, 20)), axis=1)
+        chosen = (local[:, 0] > low) & (local[:, 0] < high)
+        if exact is not None:
+            # The mean area of the tube's cross-sections, against that of its voxels.
+            area = np.pi * np.mean(radius[chosen] ** 2)
+            assert area == pytest.approx(exact / (high - low), rel=0.05)
+        else:
+            middle = chosen & (np.abs(local[:, 0] - 17) < 4)
+            distance = np.linalg.norm(local[middle] - (17, 20, 20), axis=1)
+            assert distance.mean() == pytest.approx(12, abs=0.12)
