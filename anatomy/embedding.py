@@ -107,6 +107,14 @@ class Embedding:
         return self.matrix.T @ np.asarray(f)
 
 
+def distance_to_surface(
+    points: NDArray[np.float64], vertices: NDArray[np.float64], triangles: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Distance of points (k, 3) to the nearest point of a triangulated surface, exact; in their unit, shape (k,)."""
+    _, foot = _closest_facet(vertices[triangles], points)
+    return np.asarray(np.linalg.norm(points - foot, axis=1))
+
+
 def _barycentric(corners: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Barycentric weights (k, 4) of points (k, 3) in tetrahedra with corners (k, 4, 3)."""
     a = corners[:, 0]

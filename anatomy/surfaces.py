@@ -3,8 +3,9 @@
 A structure's voxels are first made well-composed (Latecki, Eckhardt & Rosenfeld 1995): where two of them touch
 only along an edge or in a corner, a voxel between them is filled, for only then is the surface between voxels a
 2-manifold. SurfaceNets (Gibson 1998) gives that surface with well-shaped triangles; a windowed-sinc filter
-(Taubin, Zhang & Golub 1996) takes the voxel stairs away in patient space, where slices may be thick; last the
-surface moves along its normals until it encloses the volume of the structure's voxels.
+(Taubin, Zhang & Golub 1996) takes the voxel stairs away in patient space, where slices may be thick. What it moved
+inwards on the average of a neighbourhood, as it does on thin branches, is given back along the normals; last the
+whole surface moves until it encloses the volume of the structure's voxels.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array, diags_array
 from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkImageData, vtkPolyData
@@ -28,11 +30,14 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLPolyDataWriter
 from anatomy.errors import AnatomyError
 from anatomy.files import whole_or_nothing
 from anatomy.labels import LabelMap
+from anatomy.manifold import pinched_edges, pinched_vertices
 from anatomy.mesh import quiet_vtk
 
 # Pass band of the windowed-sinc filter (0 smoothest, 2 none) at smoothing 0 and at smoothing 1, in log scale.
 _PASS_BAND = (0.5, 0.008)
 _SINC_ITERATIONS = 40
+# How often what smoothing took is measured and given back, and over how many rings of vertices it is averaged.
+_RESTORATIONS, _RINGS = 3, 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +139,8 @@ def show_surface(
     if _enclosed(points, triangles) < 0:
         triangles = triangles[:, ::-1].copy()
     wanted_mm3 = labels.volumes_ml[labels.names[labels.value(structure)]] * 1000.0
-    points = _smooth(points, triangles, smoothing)
+    if smoothing > 0:
+        points = _restored(_smooth(points, triangles, smoothing), points, triangles)
     points = _at_volume(points, triangles, wanted_mm3)
     if target_triangles is not None and target_triangles < len(triangles):
         points, triangles = _thinned(points, triangles, 1.0 - target_triangles / len(triangles))
@@ -237,9 +243,36 @@ def _smooth(
     return _from_polydata(sinc.GetOutput())[0]
 
 
+def _restored(
+    points: NDArray[np.float64], rough: NDArray[np.float64], triangles: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Smoothed points given back what the smoothing took from the rough ones on the average of a neighbourhood."""
+    ends = triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    count = len(points)
+    joined = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count)).tocsr()
+    joined = joined + joined.T
+    mean = diags_array(1.0 / np.asarray(joined.sum(axis=1)).ravel()) @ joined
+    for _ in range(_RESTORATIONS):
+        normal = _vertex_normals(points, triangles)
+        lost = np.einsum("ij,ij->i", rough - points, normal)
+        for _ in range(_RINGS):
+            lost = 0.5 * (lost + mean @ lost)
+        points = points + lost[:, None] * normal
+    return points
+
+
+def _vertex_normals(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Unit normals (n, 3) at the vertices, by the area of the triangles around them."""
+    a, b, c = (points[triangles[:, i]] for i in range(3))
+    facet = np.repeat(np.cross(b - a, c - a), 3, axis=0)
+    normal = np.stack([np.bincount(triangles.ravel(), facet[:, k], len(points)) for k in range(3)], axis=1)
+    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12))
+
+
 def _thinned(
     points: NDArray[np.float64], triangles: NDArray[np.int64], reduction: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The surface with that share of its triangles less, closed as before."""
     thin = vtkDecimatePro()
     thin.SetInputData(_to_polydata(points, triangles))
     thin.SetTargetReduction(reduction)
@@ -247,8 +280,30 @@ def _thinned(
     thin.SplittingOff()
     thin.Update()
     points, triangles = _from_polydata(thin.GetOutput())
+    # It may still join two vertices by a second edge, in which then four triangles meet.
+    for u, v in pinched_edges(triangles).tolist():
+        points, triangles = _doubled_edge(points, triangles, u, v)
     used, triangles = np.unique(triangles, return_inverse=True)
     return points[used], triangles.reshape(-1, 3)
+
+
+def _doubled_edge(
+    points: NDArray[np.float64], triangles: NDArray[np.int64], u: int, v: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The surface in which two of the four triangles at an edge meet in a new vertex in its middle instead."""
+    around = np.flatnonzero((triangles == u).any(axis=1) & (triangles == v).any(axis=1))
+    after_u = np.roll(triangles[around], -1, axis=1)[triangles[around] == u]
+    forward, backward = around[after_u == v], around[after_u != v]
+    middle = len(points)
+    best, least = triangles, np.inf
+    for partner in backward:
+        pair = np.array([forward[0], partner])
+        halves = [np.where(triangles[pair] == end, middle, triangles[pair]) for end in (u, v)]
+        split = np.concatenate([np.delete(triangles, pair, axis=0), *halves])
+        pinched = len(pinched_edges(split)) + len(pinched_vertices(split))
+        if pinched < least:
+            best, least = split, pinched
+    return np.concatenate([points, 0.5 * (points[[u]] + points[[v]])]), best
 
 
 def _enclosed(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> float:
@@ -263,15 +318,7 @@ def _at_volume(
     """Points moved along the vertex normals until the surface encloses a volume (Newton, d = ΔV / area)."""
     for _ in range(3):
         a, b, c = (points[triangles[:, i]] for i in range(3))
-        facet = np.cross(b - a, c - a)
-        normal = np.stack(
-            [
-                np.bincount(triangles.ravel(), np.repeat(facet[:, k], 3), minlength=len(points))
-                for k in range(3)
-            ],
-            axis=1,
-        )
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-        area = 0.5 * np.linalg.norm(facet, axis=1).sum()
+        area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
+        normal = _vertex_normals(points, triangles)
         points = points + (wanted_mm3 - _enclosed(points, triangles)) / area * normal
     return points

@@ -15,7 +15,7 @@ from anatomy.progress import Progress, silent
 from viewer.errors import ViewerError
 
 #: Benchmarks in the order they run.
-NAMES = ("anatomy", "agreement_brain", "corrections", "equilibrium", "scaling", "interactive")
+NAMES = ("meshing", "agreement_brain", "corrections", "equilibrium", "scaling", "interactive")
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,33 @@ app.command(
     epilog="Examples:\n\n  organtwin vessels organtwin-demo/case\n\n"
     "  organtwin vessels anna --clamp=-32,-28,8 --json anna-vessels.json"
 )(vessels)
+@app.command(
+    epilog="Examples:\n\n  organtwin inspect organtwin-demo/case\n\n"
+    "  organtwin inspect organtwin-demo/case --page inspection.html --json inspection.json"
+)
+@refusals
+def inspect(
+    case: CaseFolder,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", metavar="FILE", help="Also write a page with pictures.", show_default=False),
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Is the case right? Volumes, distances, mesh quality and outlines, measured and shown."""
+    from twin.case import Case
+    from viewer.inspection import inspect_case, write_inspection
+
+    opened = Case.open(case)
+    opened.check_files()
+    with TerminalProgress(console) as progress:
+        found = inspect_case(opened)
+        if page is not None:
+            write_inspection(page, opened, found, progress)
+    _write_json(json_file, found)
+    _tell_inspection(found)
+    if page is not None:
+        console.print(f"Page: [bold]{escape(str(page))}[/bold]")
 
 
 @app.command(epilog="Example:\n\n  organtwin rehearse organtwin-demo/case")
@@ -343,7 +370,7 @@ def bench(
     console.print(table)
 
 
-def _write_json(path: Path | None, rows: list[dict[str, Any]]) -> None:
+def _write_json(path: Path | None, rows: list[dict[str, Any]] | dict[str, Any]) -> None:
     if path is not None:
         with whole_or_nothing(path) as partial:
             partial.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -364,6 +391,38 @@ def _tell_case(case: Any) -> None:
     for warning in case.facts["warnings"]:
         console.print(f"[yellow]Note:[/yellow] {escape(warning)}")
     console.print(f"Case: [bold]{escape(str(case.path))}[/bold]")
+
+
+def _tell_inspection(found: dict[str, Any]) -> None:
+    sure = any(entry["confidence"] is not None for entry in found["structures"])
+    table = Table("structure", title=escape(found["title"]))
+    for heading in ("labels\nml", "mesh\nml", "error\n%", "mean\nmm", "largest\nmm", *["sure\n%"] * sure):
+        table.add_column(heading, justify="right")
+    number = lambda value, form: "" if value is None else form.format(value)  # noqa: E731 - a cell
+    for entry in found["structures"]:
+        carried, confidence = entry["carried_by"], entry["confidence"]
+        cells = [
+            f"{entry['labels_ml']:.1f}",
+            f"in {carried}" if carried else number(entry["mesh_ml"], "{:.1f}"),
+            number(entry["mesh_error_percent"], "{:+.2f}"),
+            number(entry["distance_mean_mm"], "{:.2f}"),
+            number(entry["distance_max_mm"], "{:.2f}"),
+        ]
+        if sure:
+            cells.append(number(None if confidence is None else 100 * confidence, "{:.0f}"))
+        table.add_row(entry["name"], *cells)
+        if not entry["surface_closed"]:
+            console.print(f"[yellow]Note:[/yellow] the shown surface of {entry['name']} is not closed")
+    table.caption = "error: of the mesh's volume; mean, largest: distance of its surface from the labels'"
+    console.print(table)
+    mesh = found["mesh"]
+    angles, ratio = mesh["dihedral_deg"], mesh["radius_ratio"]
+    console.print(
+        f"Mesh: {mesh['tets']:,} tetrahedra, dihedral angles {angles['least']:.1f}° to {angles['largest']:.1f}°, "
+        f"radius ratio {ratio['least']:.2f} at worst, {ratio['median']:.2f} in the middle"
+    )
+    for warning in found["warnings"]:
+        console.print(f"[yellow]Note:[/yellow] {escape(warning)}")
 
 
 def _tell_metrics(metrics: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy.lattice.topology import neighbours_of, stars_of
+from anatomy.lattice.topology import EDGES_OF_TET, neighbours_of, stars_of, volumes_of
 from anatomy.mesh import FACETS_OF_TET
 
 # The range every dihedral angle is worked towards, degrees.
@@ -36,6 +36,40 @@ def dihedral_angles(points: NDArray[np.float64], tets: NDArray[np.int64]) -> NDA
     """Least and largest dihedral angle of each tetrahedron, degrees; shape (m, 2)."""
     angles: NDArray[np.float64] = _extreme_angles(points, tets)
     return angles
+
+
+def all_dihedral_angles(points: NDArray[np.float64], tets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """All six dihedral angles of each tetrahedron, degrees; shape (m, 6)."""
+    corner = points[tets]
+    normal = np.stack([_normals(corner[:, FACETS_OF_TET[f]]) for f in range(4)], axis=1)
+    pairs = [(i, j) for i in range(3) for j in range(i + 1, 4)]
+    cosine = np.stack([np.einsum("ij,ij->i", normal[:, i], normal[:, j]) for i, j in pairs], axis=1)
+    return np.asarray(180.0 - np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+
+
+def radius_ratios(points: NDArray[np.float64], tets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Three times the inscribed over the circumscribed radius of each tetrahedron, shape (m,).
+
+    1 for the regular tetrahedron, 0 for a flat one (Liu & Joe 1994, BIT 34:268). With volume V, facet areas A and
+    products p, q, r of the lengths of opposite edges the radii are 3 V / Σ A and
+    √((p + q + r)(p + q − r)(p − q + r)(q + r − p)) / 24 V.
+    """
+    volume = volumes_of(points, tets)
+    corner = points[tets]
+    area = np.zeros(len(tets))
+    for facet in FACETS_OF_TET:
+        a, b, c = (corner[:, i] for i in facet)
+        area += 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    length = {(i, j): np.linalg.norm(corner[:, i] - corner[:, j], axis=1) for i, j in EDGES_OF_TET.tolist()}
+    p, q, r = (length[0, k] * length[i, j] for k, i, j in ((1, 2, 3), (2, 1, 3), (3, 1, 2)))
+    product = (p + q + r) * (p + q - r) * (p - q + r) * (q + r - p)
+    circumscribed = np.sqrt(np.maximum(product, 0.0)) / (24.0 * volume)
+    return np.asarray(3.0 * (3.0 * volume / area) / circumscribed)
+
+
+def _normals(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.asarray(cross / np.maximum(np.linalg.norm(cross, axis=1, keepdims=True), 1e-300))
 
 
 @dataclass(frozen=True)

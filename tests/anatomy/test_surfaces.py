@@ -92,3 +92,38 @@ def test_wrong_wishes_are_refused() -> None:
         show_surface(labels, "liver", target_triangles=5)
     with pytest.raises(AnatomyError, match="spleen"):
         show_surface(labels, "spleen")
+
+
+@pytest.mark.parametrize("smoothing", [0.5, 1.0])
+@pytest.mark.parametrize("radius", [1.5, 3.0])
+def test_no_part_shrinks_though_the_whole_keeps_its_volume(radius: float, smoothing: float) -> None:
+    """A thin tube beside a large ball: smoothing may not take from the one to give to the other."""
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in (64, 40, 40)), indexing="ij"), axis=-1)
+    ball = np.linalg.norm(index - (17, 20, 20), axis=-1) < 12
+    tube = np.linalg.norm(index[..., 1:] - (20.3, 19.8), axis=-1) < radius
+    tube &= (index[..., 0] > 20) & (index[..., 0] < 60)
+    surface = show_surface(one_label(ball | tube), "liver", smoothing)
+    check_closed(surface)
+    local = surface.points - (100, -20, 7)
+    areas = [section_area(local, surface.triangles, x) for x in np.arange(36.25, 54, 2.0)]
+    assert np.mean(areas) == pytest.approx(np.count_nonzero(tube[45]), rel=0.01)
+    distance = np.linalg.norm(local - (17, 20, 20), axis=1)[local[:, 0] < 17]
+    assert distance.mean() == pytest.approx(12, rel=0.01)
+
+
+def section_area(points: NDArray[np.float64], triangles: NDArray[np.int64], x: float) -> float:
+    """Area of the cross-section of a closed surface at x: ½ ∮ r × dr over the cut triangles' segments."""
+    total = 0.0
+    for corners in points[triangles[np.ptp((points[triangles, 0] > x).astype(int), axis=1) > 0]]:
+        cut = []
+        for a, b in ((0, 1), (1, 2), (2, 0)):
+            p, q = corners[a], corners[b]
+            if (p[0] > x) != (q[0] > x):
+                cut.append(p + (x - p[0]) / (q[0] - p[0]) * (q - p))
+        start, end = np.array(cut)[:, 1:]
+        normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])[1:]
+        middle = (start + end) / 2 - (20, 20)
+        # By the divergence theorem: half of r · n over the outline, n outwards in the plane.
+        outward = np.array([end[1] - start[1], start[0] - end[0]])
+        total += 0.5 * float(middle @ outward) * float(np.sign(outward @ normal))
+    return total
