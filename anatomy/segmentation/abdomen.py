@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from anatomy import structures as vocabulary
 from anatomy.progress import Progress
 from anatomy.scan import Scan
-from anatomy.segmentation.ct_body import Body, find_body
 from anatomy.segmentation.border import border_sharpness, place_border
+from anatomy.segmentation.ct_body import Body, find_body
 from anatomy.segmentation.ct_liver import NATIVE_HU, Liver, find_liver
 from anatomy.segmentation.ct_liver_tumour import find_tumours
 from anatomy.segmentation.ct_liver_vessels import Vessels, find_vessels
