@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from anatomy.segmentation.border import half_way
 from anatomy.segmentation.ct_body import Body
 from anatomy.segmentation.growing import Values, grown, values_in
-from anatomy.segmentation.morphology import Mask, distance, largest, shrink
+from anatomy.segmentation.morphology import Mask, closed, distance, grow, largest, shrink
 from anatomy.segmentation.tube import best_chain, disc_scores
 
 # Radii met: abdominal aorta 7 to 15 mm, beyond that an aneurysm; cava 6 to 16 mm, flat when the patient is dry.
@@ -29,6 +30,8 @@ _FRONT_MM = {"aorta": (13.0, 9.0), "cava": (20.0, 13.0)}
 _WINDOW_MM = (75.0, 15.0, 95.0)
 _STEP_HU, _FAT_HU = 45.0, -100.0
 _MOVE_COST = 0.04
+# The aorta divides at the iliac crests' level (L4), the cava one vertebra lower.
+_BELOW_CREST_MM = {"aorta": 5.0, "cava": 18.0}
 _LEAST_SCORE, _LEAST_LENGTH_MM = 0.22, 25.0
 _REACH_MM, _FADE_MM = 2.5, 1.0
 
@@ -82,6 +85,10 @@ def _follow(body: Body, kind: str, others: Mask) -> GreatVessel | None:
     if keep.size == 0:
         return None
     first, last = np.flatnonzero(np.isin(runs, keep))[[0, -1]]
+    if body.iliac_crest is not None:
+        first = max(first, body.iliac_crest - round(_BELOW_CREST_MM[kind] / edge))
+    if (last - first) * edge < _LEAST_LENGTH_MM:
+        return None
     discs = _discs(body, window, chain, radii, int(first), int(last))
     return _region(body, discs, hidden, float(np.clip(np.median(seen[first : last + 1]), 0.0, 1.0)))
 
@@ -109,12 +116,14 @@ def _vertebral_front(body: Body) -> NDArray[np.float64]:
     """Row of the vertebral bodies' front edge in every slice, smoothed; voxels."""
     edge = body.edge_mm
     front = body.spine[:, 1].copy()
+    # A thin cortex around soft marrow shows gaps: close them.
+    bone = closed(body.bone, 6.0, edge)
     for z, (x, y) in enumerate(body.spine):
         half, reach = int(10.0 / edge), int(45.0 / edge)
         columns = slice(max(0, int(x) - half), int(x) + half + 1)
         low = max(0, int(y) - reach)
-        strip = body.bone[z, low : int(y) + 1, columns]
-        rows = np.flatnonzero(strip.mean(axis=1) > 0.4) if strip.size else np.empty(0)
+        strip = bone[z, low : int(y) + 1, columns]
+        rows = np.flatnonzero(strip.mean(axis=1) > 0.3) if strip.size else np.empty(0)
         front[z] = low + rows[0] if rows.size else y - 17.0 / edge
     reach = max(1, round(20.0 / edge))
     return np.asarray(ndimage.gaussian_filter1d(ndimage.median_filter(front, 2 * reach + 1), 8.0 / edge))
@@ -152,4 +161,7 @@ def _region(body: Body, discs: Mask, hidden: Mask, score: float) -> GreatVessel 
     place -= 1.0 * (distance(~discs, edge) > edge)
     never = ~body.trunk | (hidden & ~discs) | (body.even < -40.0)
     mask = largest(grown(body.even, never, core, place.astype(np.float32), values, edge))
-    return GreatVessel(mask, values, score) if mask.any() else None
+    if not mask.any():
+        return None
+    mask = half_way(body, mask, values.noise, hidden | ~grow(discs, _REACH_MM + edge, edge))
+    return GreatVessel(mask, values, score)

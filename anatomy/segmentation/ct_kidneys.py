@@ -118,7 +118,7 @@ def _best_place(body: Body, tissue: Mask, side: str) -> tuple[float, NDArray[np.
         place = np.unravel_index(int((score + prior).argmax()), score.shape)
         if score[place] > _LEAST_SCORE and (score + prior)[place] > most:
             most = float((score + prior)[place])
-            centre = (np.array(place) + 0.5) * step - 0.5
+            centre = (np.array(place, dtype=np.float64) + 0.5) * step - 0.5
             best = float(score[place]), centre, scale
     return best
 
