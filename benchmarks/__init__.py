@@ -15,7 +15,9 @@ from anatomy.progress import Progress, silent
 from viewer.errors import ViewerError
 
 #: Benchmarks in the order they run.
-NAMES = ("meshing", "agreement_brain", "corrections", "equilibrium", "scaling", "interactive")
+NAMES = (
+    "meshing", "vessels", "case", "agreement", "agreement_brain", "corrections", "equilibrium", "scaling", "interactive",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

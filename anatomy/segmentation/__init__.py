@@ -7,7 +7,7 @@ structure that is not there (a liver without tumours) is named in the map's `emp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,26 +17,13 @@ from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
 from anatomy.progress import Progress, silent
 from anatomy.scan import Scan
+from anatomy.segmentation.abdomen import PROTOCOLS as _CT
 from anatomy.segmentation.abdomen import Abdomen
-from anatomy.segmentation.morphology import Mask
 from anatomy.segmentation.mr_brain import STRUCTURES as _MR
 from anatomy.segmentation.mr_brain import label_brain
 
 __all__ = ["available", "segment"]
 
-# What finds each structure of a CT: a method of the scan's workspace, which shares what protocols have in common.
-_CT: dict[str, Callable[[Abdomen], Mask]] = {
-    "body": Abdomen.body_mask,
-    "lungs": Abdomen.lungs,
-    "bone": Abdomen.bone,
-    "liver": Abdomen.liver,
-    "liver_tumour": Abdomen.tumours,
-    "liver_vessels": Abdomen.vessels,
-    "portal_vein": Abdomen.portal_vein,
-    "hepatic_vein": Abdomen.hepatic_vein,
-}
-# Later ones take their voxels from earlier ones: a tumour from the liver, a vessel from a tumour.
-_ORDER = list(_CT)
 # Air in a CT lies at -1000 HU, and no MR image has such values.
 _CT_AIR = -500
 
@@ -77,10 +64,10 @@ def segment(scan: Scan, structures: Iterable[str], progress: Progress = silent) 
         return label_brain(scan, wanted, progress)
     _check_ct(scan)
     workspace = Abdomen(scan, progress)
-    found = {name: _CT[name](workspace) for name in _ORDER if name in wanted}
+    found = {name: _CT[name](workspace) for name in _CT if name in wanted}
     wanted = workspace.merged_trees(wanted, found)
     array = np.zeros(scan.array.shape, dtype=np.uint8)
-    for name in _ORDER:
+    for name in _CT:
         if name in wanted:
             array[found[name]] = wanted.index(name) + 1
     image = sitk.GetImageFromArray(array)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -9,19 +11,31 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from anatomy import structures as vocabulary
+from anatomy.errors import AnatomyError
 from anatomy.progress import Progress
 from anatomy.scan import Scan
-from anatomy.segmentation.ct_body import Body, find_body
 from anatomy.segmentation.border import border_sharpness, place_border
+from anatomy.segmentation.ct_body import Body, find_body
+from anatomy.segmentation.ct_bone import find_whole_bone
+from anatomy.segmentation.ct_gallbladder import find_gallbladder
+from anatomy.segmentation.ct_great_vessels import GreatVessel, find_aorta, find_cava
+from anatomy.segmentation.ct_kidneys import Kidney, find_kidneys
 from anatomy.segmentation.ct_liver import NATIVE_HU, Liver, find_liver
 from anatomy.segmentation.ct_liver_tumour import find_tumours
 from anatomy.segmentation.ct_liver_vessels import Vessels, find_vessels
+from anatomy.segmentation.ct_lungs import find_both_lungs
+from anatomy.segmentation.ct_spleen import find_spleen
 from anatomy.segmentation.morphology import Mask
 
 # Dental and joint metal exceeds what bone reaches (about 2000 HU).
 _METAL_HU = 2500
 # Below this share of clearly owned volume the two venous trees are not offered apart.
 _TREES_LEAST = 0.6
+# A kidney's ellipsoid fits this well when all of it lies in fat.
+_GOOD_FIT = 0.6
+_UNSURE = 0.5
+# These run on beyond any scan of the abdomen.
+_RUNNING_THROUGH = ("aorta", "inferior_vena_cava")
 
 
 class Abdomen:
@@ -77,17 +91,96 @@ class Abdomen:
         self.confidence["body"] = 1.0
         return self._moved(self.landmarks.trunk)
 
+    @cached_property
+    def _both_lungs(self) -> tuple[Mask, Mask]:
+        return find_both_lungs(self.landmarks)
+
     def lungs(self) -> Mask:
-        """Air-filled lung."""
-        mask = self._moved(self.landmarks.lungs)
-        self._say_if_missing("lungs", mask, 1.0)
-        return mask
+        """Both lungs."""
+        left, right = self._both_lungs
+        return self._told("lungs", self._moved(left | right), 1.0)
+
+    def lung_left(self) -> Mask:
+        """The left lung."""
+        return self._told("lung_left", self._moved(self._both_lungs[0]), 1.0)
+
+    def lung_right(self) -> Mask:
+        """The right lung."""
+        return self._told("lung_right", self._moved(self._both_lungs[1]), 1.0)
 
     def bone(self) -> Mask:
-        """Bone with a cortex."""
-        mask = self._moved(self.landmarks.bone) & (self.scan.array > 100)
-        self._say_if_missing("bone", mask, 0.9)
-        return mask
+        """Bone with its marrow."""
+        aorta = self._aorta
+        vessels = aorta.mask if aorta is not None else np.zeros_like(self.landmarks.trunk)
+        return self._told("bone", self._moved(find_whole_bone(self.landmarks, vessels)), 0.9)
+
+    @cached_property
+    def _kidneys(self) -> dict[str, Kidney]:
+        self.progress("Looking for the kidneys", 0.0)
+        return find_kidneys(self.landmarks)
+
+    def kidney_left(self) -> Mask:
+        """The left kidney without the fat of its sinus."""
+        return self._kidney("left")
+
+    def kidney_right(self) -> Mask:
+        """The right kidney without the fat of its sinus."""
+        return self._kidney("right")
+
+    def _kidney(self, side: str) -> Mask:
+        found = self._kidneys.get(side)
+        if found is None:
+            return self._told(f"kidney_{side}", self._nothing(), 0.0)
+        return self._placed(f"kidney_{side}", found.mask, found.values.noise, found.fit / _GOOD_FIT)
+
+    def spleen(self) -> Mask:
+        """The spleen."""
+        self.progress("Looking for the spleen", 0.0)
+        found = find_spleen(self.landmarks, self._other_organs())
+        if found is None:
+            return self._told("spleen", self._nothing(), 0.0)
+        return self._placed("spleen", found.mask, found.values.noise, 1.0)
+
+    @cached_property
+    def _aorta(self) -> GreatVessel | None:
+        self.progress("Following the great vessels", 0.0)
+        return find_aorta(self.landmarks)
+
+    def aorta(self) -> Mask:
+        """The descending aorta down to where it divides."""
+        return self._great_vessel("aorta", self._aorta)
+
+    def cava(self) -> Mask:
+        """The inferior vena cava."""
+        aorta = self._aorta
+        others = aorta.mask if aorta is not None else np.zeros_like(self.landmarks.trunk)
+        return self._great_vessel("inferior_vena_cava", find_cava(self.landmarks, others))
+
+    def _great_vessel(self, name: str, found: GreatVessel | None) -> Mask:
+        if found is None:
+            return self._told(name, self._nothing(), 0.0)
+        return self._placed(name, found.mask, found.values.noise, found.score)
+
+    def gallbladder(self) -> Mask:
+        """The gallbladder."""
+        self.progress("Looking for the gallbladder", 0.0)
+        liver = self.organ
+        kidneys = np.zeros_like(liver.mask)
+        for kidney in self._kidneys.values():
+            kidneys |= kidney.mask
+        found = find_gallbladder(self.landmarks, liver.mask, liver.value_hu, kidneys)
+        if found is None:
+            return self._told("gallbladder", self._nothing(), 0.0)
+        return self._placed("gallbladder", found.mask, found.values.noise, min(1.0, 2.0 * found.touch))
+
+    def _other_organs(self) -> Mask:
+        """Kidneys, and the liver where there is one."""
+        others = np.zeros_like(self.landmarks.trunk)
+        for kidney in self._kidneys.values():
+            others |= kidney.mask
+        with contextlib.suppress(AnatomyError):
+            others |= self.organ.mask
+        return others
 
     def liver(self) -> Mask:
         """The whole liver, vessels and tumours within it included."""
@@ -101,14 +194,12 @@ class Abdomen:
         """All dark tumours together."""
         on_working, confidence = find_tumours(self.organ, self.progress)
         mask = self._moved(on_working) & self._liver_mask
-        self._say_if_missing("liver_tumour", mask, confidence)
-        return mask
+        return self._told("liver_tumour", mask, confidence)
 
     def vessels(self) -> Mask:
         """All vessels inside the liver."""
         mask = self._moved(self._blood.mask, self._blood.image) & self._liver_mask
-        self._say_if_missing("liver_vessels", mask, self._blood.confidence)
-        return mask
+        return self._told("liver_vessels", mask, self._blood.confidence)
 
     def portal_vein(self) -> Mask:
         """The portal tree inside the liver; empty where it could not be told apart."""
@@ -134,10 +225,30 @@ class Abdomen:
         kept = ["liver_vessels" if name in trees else name for name in wanted]
         return list(dict.fromkeys(kept))
 
-    def _say_if_missing(self, name: str, mask: Mask, confidence: float) -> None:
+    def _nothing(self) -> Mask:
+        return np.zeros(self.scan.array.shape, dtype=bool)
+
+    def _placed(self, name: str, mask: Mask, noise_hu: float, sure: float) -> Mask:
+        """An organ of the working grid on the scan's, with its confidence and what should be said of it."""
+        body = self.landmarks
+        sharp = border_sharpness(body, mask, noise_hu)
+        placed = self._told(name, place_border(body, mask, noise_hu, self.scan.image), min(1.0, sure) * sharp)
+        ends = self._cut_ends(placed)
+        title = vocabulary.find(name).title
+        if ends and name not in _RUNNING_THROUGH:
+            self.warnings.append(f"the {title} reaches the {ends} of the scan: part of it is missing")
+        if self.confidence[name] < _UNSURE and placed.any():
+            self.warnings.append(
+                f"the {title} is uncertain (confidence {self.confidence[name]:.2f}): look at its border"
+            )
+        return placed
+
+    def _told(self, name: str, mask: Mask, confidence: float) -> Mask:
+        """The mask, its confidence noted; a warning where there is none."""
         self.confidence[name] = confidence if mask.any() else 0.0
         if not mask.any():
             self.warnings.append(f"{vocabulary.find(name).title}: none was found in the scan")
+        return mask
 
     def _cut_ends(self, mask: Mask) -> str:
         """'top', 'bottom' or 'top and bottom' where the mask reaches the scan's first or last axial slice."""
@@ -157,3 +268,24 @@ class Abdomen:
         source.CopyInformation(grid if grid is not None else self.landmarks.image)
         moved = sitk.Resample(source, self.scan.image, sitk.Transform(), sitk.sitkLinear, 0.0)
         return np.asarray(sitk.GetArrayViewFromImage(moved) > 0.5)
+
+
+#: What finds each structure of a CT. Later ones take their voxels from earlier ones: a tumour from the liver.
+PROTOCOLS: dict[str, Callable[[Abdomen], Mask]] = {
+    "body": Abdomen.body_mask,
+    "lungs": Abdomen.lungs,
+    "lung_left": Abdomen.lung_left,
+    "lung_right": Abdomen.lung_right,
+    "bone": Abdomen.bone,
+    "liver": Abdomen.liver,
+    "spleen": Abdomen.spleen,
+    "kidney_left": Abdomen.kidney_left,
+    "kidney_right": Abdomen.kidney_right,
+    "gallbladder": Abdomen.gallbladder,
+    "inferior_vena_cava": Abdomen.cava,
+    "aorta": Abdomen.aorta,
+    "liver_tumour": Abdomen.tumours,
+    "liver_vessels": Abdomen.vessels,
+    "portal_vein": Abdomen.portal_vein,
+    "hepatic_vein": Abdomen.hepatic_vein,
+}

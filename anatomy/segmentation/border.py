@@ -18,6 +18,8 @@ Volume = NDArray[np.float32]
 
 # How far apart inside and outside must be, in standard deviations of the smoothed image, to count as an edge.
 _BAND = 2.5
+# What lies beyond is mostly fat or lung.
+_FATTY_HU = 0.0
 
 
 def place_border(body: Body, mask: Mask, noise_hu: float, image: sitk.Image) -> Mask:
@@ -110,3 +112,16 @@ def border_sharpness(body: Body, mask: Mask, noise_hu: float) -> float:
     outside = _mean_near(body.even, ~grow(mask, edge, edge), edge)
     surface = mask & ~ndimage.binary_erosion(mask, border_value=1)
     return float((np.abs(inside - outside)[surface] > _BAND * noise_hu).mean()) if surface.any() else 0.0
+
+
+def half_way(body: Body, mask: Mask, noise_hu: float, never: Mask) -> Mask:
+    """The mask with the voxels around it that are nearer to the organ's value than to what lies beyond.
+
+    A region held to an organ's range leaves out the voxels that the organ shares with fat or lung.
+    """
+    edge = body.edge_mm
+    inside = _mean_near(body.even, shrink(mask, edge, edge), edge)
+    outside = _mean_near(body.even, ~grow(mask, 2.5 * edge, edge), edge)
+    ring = grow(mask, 1.8 * edge, edge) & ~mask & ~never
+    nearer = np.abs(body.even - inside) < np.abs(body.even - outside)
+    return mask | (ring & nearer & (inside - outside > 4 * noise_hu) & (outside < _FATTY_HU))

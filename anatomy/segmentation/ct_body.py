@@ -27,6 +27,8 @@ _LUNG_HU = -400.0
 _GAS_HU = -950.0
 _BONE_HU, _CORTEX_HU = 180.0, 350.0
 _LUNG_ML = 30.0
+# A hip bone has over 100 ml of dense bone, a rib under 20.
+_BESIDE_SPINE_MM, _PELVIS_ML = 35.0, 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,24 @@ class Body:
         """The patient's right half: what lies right of the spine."""
         x = np.arange(self.trunk.shape[2])[None, None, :]
         return np.broadcast_to(x < self.spine[:, 0][:, None, None], self.trunk.shape)
+
+    @cached_property
+    def iliac_crest(self) -> int | None:
+        """Slice of the iliac crests' top, where the aorta divides (L4); None where no pelvis is in the scan.
+
+        Pelvic bones are the largest bones beside the spine and lie below the lungs.
+        """
+        x = np.arange(self.trunk.shape[2])[None, None, :]
+        aside = np.abs(x - self.spine[:, 0][:, None, None]) * self.edge_mm
+        parts, count = ndimage.label(self.bone & (aside > _BESIDE_SPINE_MM))
+        lungs = np.flatnonzero(self.lungs.any(axis=(1, 2)))
+        tops = []
+        volumes = np.bincount(parts.ravel(), minlength=count + 1) * self.edge_mm**3 / 1000.0
+        for number, box in enumerate(ndimage.find_objects(parts), start=1):
+            below = lungs.size == 0 or box[0].stop <= lungs[0]
+            if volumes[number] > _PELVIS_ML and below:
+                tops.append(box[0].stop - 1)
+        return max(tops) if tops else None
 
     def beside_spine(self, to_side_mm: float, in_front_mm: float) -> Mask:
         """The column around the spine and in front of it, where aorta, cava and crura run."""

@@ -17,9 +17,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage, signal
 
+from anatomy.segmentation.border import half_way
 from anatomy.segmentation.ct_body import Body
 from anatomy.segmentation.growing import Values, grown, values_in, without_necks
-from anatomy.segmentation.morphology import Mask, opened, shrink
+from anatomy.segmentation.morphology import Mask, distance, opened, shrink
 
 Volume = NDArray[np.float32]
 
@@ -37,7 +38,7 @@ _BRIGHT_HU, _BRIGHT_SCORE = 130.0, 0.4
 _LEAST_ML, _MOST_ML = 40.0, 550.0
 _LOWEST_HU, _HIGHEST_HU = 0.0, 245.0
 _FAT_HU = -15.0
-_REACH_MM, _FADE_MM = 9.0, 6.0
+_REACH_MM, _FADE_MM = 8.0, 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +88,13 @@ def _find(body: Body, side: str) -> Kidney | None:
     values = values_in(body.even, core)
     if not _LOWEST_HU < values.middle <= _HIGHEST_HU + 5:
         return None
-    beyond = (radius - 1.0) * float(np.mean(_SEMI_AXES_MM[:2])) * scale
+    beyond = distance(radius < 1.0, edge)
     place = np.maximum((beyond - _REACH_MM) / _FADE_MM, 0.0).astype(np.float32)
     never = ~tissue | (body.bone & (radius > 0.9))
     mask = grown(body.even, never, core, place, values, edge)
     mask = without_necks(opened(mask, edge, edge), core, 5.0, edge)
+    if mask.any():
+        mask = half_way(body, mask, values.noise, body.lungs | ~body.trunk)
     mask = _with_holes_of_tissue(mask, tissue)
     if mask[0].any() and mask[-1].any():  # too short a scan to tell a kidney by its shape
         return None
@@ -115,7 +118,7 @@ def _best_place(body: Body, tissue: Mask, side: str) -> tuple[float, NDArray[np.
         place = np.unravel_index(int((score + prior).argmax()), score.shape)
         if score[place] > _LEAST_SCORE and (score + prior)[place] > most:
             most = float((score + prior)[place])
-            centre = (np.array(place) + 0.5) * step - 0.5
+            centre = (np.array(place, dtype=np.float64) + 0.5) * step - 0.5
             best = float(score[place]), centre, scale
     return best
 
@@ -126,9 +129,9 @@ def _fit(tissue: Volume, edge: float, scale: float, side: str) -> Volume:
     What lies beyond the scan counts neither way; where over a third of the ellipsoid does, the fit is 0.
     """
     reach = [int(np.ceil(a * scale * _SHELL[1] / edge)) for a in _SEMI_AXES_MM]
-    z, y, x = np.mgrid[
-        -reach[2] : reach[2] + 1, -reach[1] : reach[1] + 1, -reach[0] : reach[0] + 1
-    ].astype(np.float64)
+    z, y, x = np.mgrid[-reach[2] : reach[2] + 1, -reach[1] : reach[1] + 1, -reach[0] : reach[0] + 1].astype(
+        np.float64
+    )
     radius = _normal_radius(x * edge, y * edge, z * edge, scale, side)
     score = np.zeros(tissue.shape, dtype=np.float32)
     known = np.ones_like(tissue)

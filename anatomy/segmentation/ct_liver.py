@@ -26,6 +26,7 @@ from anatomy.errors import AnatomyError
 from anatomy.progress import Progress, silent
 from anatomy.segmentation import region
 from anatomy.segmentation.ct_body import Body
+from anatomy.segmentation.growing import drifting_mean
 from anatomy.segmentation.morphology import (
     Mask,
     closed,
@@ -35,7 +36,6 @@ from anatomy.segmentation.morphology import (
     largest,
     opened,
     shrink,
-    smoothed,
 )
 
 Volume = NDArray[np.float32]
@@ -49,7 +49,6 @@ NATIVE_HU = 75.0
 # How far from the local mean, in standard deviations of the smoothed image, a voxel may still be liver.
 _BAND = 2.5
 _LEAST_NOISE_HU = 6.0
-_DRIFT_HU, _DRIFT_WIDTH_MM = 30.0, 18.0
 _WEIGHT_PER_MM = 0.125
 _NECK_MM, _VESSEL_MM, _SHEET_MM, _CLEFT_MM = 6.0, 13.0, 3.0, 10.0
 _TONGUE_MM, _KIDNEY_MM = 16.0, 10.0
@@ -189,7 +188,7 @@ def _in_turn(
             u = (cost < 0).astype(np.float32)
         region.minimise(cost, weight, u, _WEIGHT_PER_MM * edge, 50)
         part = _main_part(u > 0.5, right if part is None else part, edge)
-        mean = _drifting_mean(even, shrink(part, 3.0, edge), value, edge)
+        mean = drifting_mean(even, shrink(part, 3.0, edge), value, edge)
     return (np.zeros(even.shape, dtype=bool) if part is None else part), mean
 
 
@@ -232,14 +231,6 @@ def _with_soft_holes(mask: Mask, never: Mask) -> Mask:
     soft = lined < _FAT_SHARE
     soft[0] = False
     return np.asarray(mask | soft[parts])
-
-
-def _drifting_mean(even: Volume, mask: Mask, value: float, edge: float) -> Volume:
-    """Gaussian-weighted mean of the values inside, held within 30 HU of the patient's liver value."""
-    above = smoothed(np.where(mask, even - value, 0.0), _DRIFT_WIDTH_MM, edge)
-    weight = smoothed(mask, _DRIFT_WIDTH_MM, edge)
-    drift = np.clip(above / (np.maximum(weight, 0.0) + 0.02), -_DRIFT_HU, _DRIFT_HU)
-    return np.asarray(value + drift, dtype=np.float32)
 
 
 def _halved(array: NDArray[np.generic]) -> Volume:
