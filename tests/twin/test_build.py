@@ -87,7 +87,9 @@ def test_the_command_offers_and_does_the_repair(broken: tuple[Path, Path], tmp_p
     assert "--repair resample" in done.stderr
     done = subprocess.run([*command, "--repair", "deskew"], capture_output=True, text=True, encoding="utf-8")
     assert "deskew does not mend this" in " ".join(done.stderr.split())
-    done = subprocess.run([*command, "--repair", "resample"], capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(
+        [*command, "--repair", "resample"], capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     assert "1 of 24 slices interpolated" in " ".join(done.stdout.split())
     facts = json.loads((tmp_path / "case" / "case.json").read_text(encoding="utf-8"))
