@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -62,7 +63,15 @@ def read_series(
         If there is no image, or several series and none chosen, or the slices are no regular volume and the
         repair that mends them was not asked for, or a repair was asked for that has nothing to mend.
     """
-    wanted = check_repairs(repair)
+    with warnings.catch_warnings():
+        # pydicom warns of odd headers; what matters is raised.
+        warnings.simplefilter("ignore")
+        return _read(place, series, check_repairs(repair), progress)
+
+
+def _read(
+    place: Path, series: str | int | None, wanted: frozenset[str], progress: Progress
+) -> tuple[sitk.Image, Facts]:
     chosen, done, number = choose(place, _pictures(place, progress), series, wanted)
     modality = str(chosen[0].header.get("Modality", "") or "unknown")
     if len(chosen) < 2:
