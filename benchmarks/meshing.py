@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from anatomy import LabelMap, OrganMesh, mesh_labels
 from anatomy.embedding import distance_to_surface
+from anatomy.files import whole_or_nothing
 from anatomy.lattice.quality import dihedral_angles
 from anatomy.lattice.topology import volumes_of
 from anatomy.manifold import pinched_edges, pinched_vertices
@@ -187,3 +189,53 @@ def _outcome(
         (float(angles[:, 0].min()), float(angles[:, 1].max())),
         not len(pinched_edges(facets)) and not len(pinched_vertices(facets)),
     )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows of `run` as a Markdown table: one line a structure and mesher."""
+    value = {row["quantity"]: row["value"] for row in rows}
+    lines = [
+        "| label map | structure | mesher | time, s | tetrahedra | dihedral angles | volume error "
+        "| distance, mean | 95 % | closed |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for key in value:
+        what, _, quantity = key.partition(": ")
+        if not quantity.startswith("volume error"):
+            continue
+        name, _, structure = what.partition(", ")
+        who = quantity.removeprefix("volume error")
+        of = lambda words, what=what, who=who: value[f"{what}: {words}{who}"]  # noqa: E731 - a look-up
+        seconds = value[f"{name}: time{who}"]
+        lines.append(
+            f"| {name} | {structure.replace('_', ' ')} | {_PEER if who else 'organtwin'} | {seconds:.1f} (all) "
+            f"| {of('tetrahedra'):.0f} | {of('least dihedral angle'):.1f}–{of('largest dihedral angle'):.1f}° "
+            f"| {of('volume error'):+.2f} % | {of('mean distance'):.2f} mm | {of('95 % distance'):.2f} mm "
+            f"| {'yes' if of('surface closed and manifold') else 'no'} |"
+        )
+    for name in dict.fromkeys(key.partition(": ")[0] for key in value if key.endswith(": time")):
+        same = "agree" if value[f"{name}: two runs agree to the last bit"] else "do not agree"
+        count = int(value[f"{name}: tetrahedra"])
+        lines.append(
+            f"\n{name.capitalize()}: {count:,} tetrahedra in one mesh; two runs {same} to the last bit."
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the measured section of docs/meshing.md from the JSON file named on the command line."""
+    import json
+    import sys
+
+    page = Path(__file__).resolve().parents[1] / "docs" / "meshing.md"
+    before, rest = page.read_text(encoding="utf-8").split("<!-- begin measured -->\n", 1)
+    after = rest.split("<!-- end measured -->", 1)[1]
+    text = table(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    with whole_or_nothing(page) as partial:
+        partial.write_text(
+            f"{before}<!-- begin measured -->\n{text}\n<!-- end measured -->{after}", encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    main()

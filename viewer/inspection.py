@@ -254,7 +254,7 @@ def _shown(entry: dict[str, Any]) -> dict[str, Any]:
         "mean": millimetres(entry["distance_mean_mm"]),
         "high": millimetres(entry["distance_95_mm"]),
         "largest": millimetres(entry["distance_max_mm"]),
-        "tets": f"{entry['tets']:,}".replace(",", "\u202f"),
+        "tets": f"{entry['tets']:,}".replace(",", "\u202f") if entry["tets"] else "–",
         "confidence": "–" if entry["confidence"] is None else f"{100 * entry['confidence']:.0f} %",
         "carried_by": theme.title_of(entry["carried_by"]) if entry["carried_by"] else "",
     }

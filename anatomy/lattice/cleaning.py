@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 
 from anatomy.lattice.topology import pieces_of, stars_of
 
+# Moves that may raise the excess, in all, at each width and slack.
+_SLACK_MOVES = 300
+
 
 def without_specks(
     label: NDArray[np.int64], neighbours: NDArray[np.int64], volume: NDArray[np.float64], speck_mm3: float
@@ -173,7 +176,7 @@ def _clean(tets, label, neighbours, volume, starts, around):  # type: ignore[no-
     spent = np.zeros(len(tets), np.bool_)
     best, least = label.copy(), excess.sum()
     for wide, slack in ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 4), (1, 4)):
-        moving = True
+        moving, left = True, _SLACK_MOVES
         while moving and least > 0:
             moving = False
             for vertex in range(vertices):
@@ -181,7 +184,8 @@ def _clean(tets, label, neighbours, volume, starts, around):  # type: ignore[no-
                     done = _relieve(
                         vertex, tets, label, neighbours, volume, starts, around, excess, local, wide, spent, 0
                     )
-                    if not done and slack > 0:
+                    if not done and slack > 0 and left > 0:
+                        left -= 1
                         done = _relieve(
                             vertex,
                             tets,

@@ -296,7 +296,7 @@ def label_maps(draw: st.DrawFn) -> LabelMap:
 
 
 @settings(
-    max_examples=40,
+    max_examples=30,
     derandomize=True,
     deadline=None,
     database=None,
