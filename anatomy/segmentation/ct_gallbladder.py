@@ -24,6 +24,7 @@ _LOWEST_HU, _HIGHEST_HU = -15.0, 28.0
 # Bile must lie this far below the liver's own value to be told from it.
 _BELOW_LIVER_HU = 15.0
 _LEAST_ML, _MOST_ML = 3.0, 250.0
+_DEPTHS_MM = (3.0, 5.0, 7.0)
 _CORE_MM, _TOUCH_MM, _NEAR_MM = 4.0, 6.0, 30.0
 _LEAST_TOUCH, _LEAST_COMPACTNESS = 0.12, 0.12
 _BEHIND_MM = 25.0
@@ -67,23 +68,26 @@ def find_gallbladder(body: Body, liver: Mask, liver_hu: float, others: Mask) -> 
     near = grow(liver, _NEAR_MM, edge) & body.trunk & ~liver & ~others & ~body.lungs & ~body.bone
     near &= _in_front(body)
     bile = near & (body.even > _LOWEST_HU) & (body.even < high)
-    parts, count = ndimage.label(shrink(bile, _CORE_MM - 1.0, edge))
     best: tuple[float, Mask] | None = None
-    for number in range(1, count + 1):
-        core = parts == number
-        volume = core.sum() * edge**3 / 1e3
-        if volume < 0.15 * _LEAST_ML:
-            continue
-        spread = float(body.even[core].std())
-        touch = _touch(grow(core, _CORE_MM, edge), liver, edge)
-        worth = volume ** (1 / 3) * touch / (6.0 + spread)
-        if touch > _LEAST_TOUCH and (best is None or worth > best[0]):
-            best = worth, core
+    # Bowel of bile's value hangs on by necks: deeper and deeper cores come apart from it.
+    for depth_mm in _DEPTHS_MM:
+        parts, count = ndimage.label(shrink(bile, depth_mm, edge))
+        sizes = np.bincount(parts.ravel(), minlength=count + 1) * edge**3 / 1e3
+        for number in np.flatnonzero((sizes > 0.15 * _LEAST_ML) & (sizes < _MOST_ML)):
+            if number == 0:
+                continue
+            core = grow(parts == number, depth_mm - 1.0, edge) & bile
+            spread = float(body.even[core].std())
+            touch = _touch(core, liver, edge)
+            worth = (core.sum() * edge**3 / 1e3) ** (1 / 3) * touch / (6.0 + spread)
+            compact = 4.19 * float(distance(~core, edge).max()) ** 3 / (core.sum() * edge**3)
+            if touch > _LEAST_TOUCH and compact > _LEAST_COMPACTNESS and (best is None or worth > best[0]):
+                best = worth, core
     if best is None:
         return None
     core = best[1]
     values = values_in(body.even, core)
-    place = np.maximum((distance(core, edge) - _CORE_MM - 2.0) / 3.0, 0.0).astype(np.float32)
+    place = np.maximum((distance(core, edge) - _CORE_MM) / 3.0, 0.0).astype(np.float32)
     never = ~near | (body.even < -40.0)
     mask = grown(body.even, never, core, place, values, edge)
     mask = opened(mask, 1.2 * edge, edge)

@@ -19,7 +19,7 @@ from scipy import ndimage
 from anatomy.segmentation.border import half_way
 from anatomy.segmentation.ct_body import Body
 from anatomy.segmentation.growing import Values, grown, values_in
-from anatomy.segmentation.morphology import Mask, closed, distance, grow, largest, shrink
+from anatomy.segmentation.morphology import Mask, distance, grow, largest, shrink
 from anatomy.segmentation.tube import best_chain, disc_scores
 
 # Radii met: abdominal aorta 7 to 15 mm, beyond that an aneurysm; cava 6 to 16 mm, flat when the patient is dry.
@@ -30,6 +30,7 @@ _FRONT_MM = {"aorta": (13.0, 9.0), "cava": (20.0, 13.0)}
 _WINDOW_MM = (75.0, 15.0, 95.0)
 _STEP_HU, _FAT_HU = 45.0, -100.0
 _MOVE_COST = 0.04
+_MARROW_HU = 110.0
 # The aorta divides at the iliac crests' level (L4), the cava one vertebra lower.
 _BELOW_CREST_MM = {"aorta": 5.0, "cava": 18.0}
 _LEAST_SCORE, _LEAST_LENGTH_MM = 0.22, 25.0
@@ -116,14 +117,14 @@ def _vertebral_front(body: Body) -> NDArray[np.float64]:
     """Row of the vertebral bodies' front edge in every slice, smoothed; voxels."""
     edge = body.edge_mm
     front = body.spine[:, 1].copy()
-    # A thin cortex around soft marrow shows gaps: close them.
-    bone = closed(body.bone, 6.0, edge)
+    # Soft marrow in old age; the strip between aorta and cava holds no vessel as dense with contrast.
+    dense = body.bone | (body.even > _MARROW_HU)
     for z, (x, y) in enumerate(body.spine):
-        half, reach = int(10.0 / edge), int(45.0 / edge)
-        columns = slice(max(0, int(x) - half), int(x) + half + 1)
+        reach = int(60.0 / edge)
+        columns = slice(max(0, round(x - 14.0 / edge)), max(1, round(x + 2.0 / edge) + 1))
         low = max(0, int(y) - reach)
-        strip = bone[z, low : int(y) + 1, columns]
-        rows = np.flatnonzero(strip.mean(axis=1) > 0.3) if strip.size else np.empty(0)
+        strip = dense[z, low : int(y) + 1, columns]
+        rows = np.flatnonzero(strip.mean(axis=1) > 0.5) if strip.size else np.empty(0)
         front[z] = low + rows[0] if rows.size else y - 17.0 / edge
     reach = max(1, round(20.0 / edge))
     return np.asarray(ndimage.gaussian_filter1d(ndimage.median_filter(front, 2 * reach + 1), 8.0 / edge))
