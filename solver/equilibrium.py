@@ -353,15 +353,17 @@ class _Path:
     def _newton(self, x: Array, move: Array) -> tuple[Array, int]:
         """Newton's method from x; `move` is what the prescribed unknowns still lack."""
         residual = self.element.residual(x)
-        forcing = LOOSEST_FORCING
+        forcing, balanced = LOOSEST_FORCING, False
         for iteration in range(1, NEWTON_ITERATIONS + 1):
             self.iterations += 1
             before = self.size(residual)
             x, residual = self._iterate(x, residual, move, forcing)
             left = self.relative(residual)
-            if left < RELATIVE_RESIDUAL:
+            # Where the last step only just sufficed one more is cheap, and makes soft parts beside stiff ones right too.
+            if left < RELATIVE_RESIDUAL and (left < 0.1 * RELATIVE_RESIDUAL or balanced):
                 self._guard(x)
                 return x, iteration
+            balanced = left < RELATIVE_RESIDUAL
             forcing = (
                 LOOSEST_FORCING if self._any(move) else self._forcing(self.size(residual) / before, left)
             )
@@ -416,7 +418,7 @@ class _Path:
         """How accurately the next linear system is worth solving (Eisenstat & Walker 1996, SIAM J Sci Comput 17:16,
         choice 2): as far as the last step was quadratic, but not beyond what ends the iteration.
         """
-        return min(LOOSEST_FORCING, max(0.9 * gain**2, 0.1 * RELATIVE_RESIDUAL / left))
+        return min(LOOSEST_FORCING, max(0.9 * gain**2, 0.01 * RELATIVE_RESIDUAL / left))
 
     def _any(self, move: Array) -> bool:
         return not self.processes.every(not np.any(move))
