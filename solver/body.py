@@ -262,6 +262,8 @@ class Body:
         values = np.asarray(directions(points.reshape(-1, 3)[order]), dtype=np.float64)
         if values.ndim != 3 or values.shape[2] != 3:
             raise SolverError(f"The fibre function gives shape {values.shape}; give (points, families, 3).")
+        if not (np.linalg.norm(values, axis=2) > 0).all():
+            raise SolverError("The fibre function gives directions without a length; give unit vectors.")
         fields = []
         for family in range(values.shape[1]):
             field = fem.Function(space)

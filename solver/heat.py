@@ -282,15 +282,26 @@ def _constants(
     organ: OrganMesh, thermal: Mapping[str, ThermalConstants] | None
 ) -> dict[str, ThermalConstants]:
     """Thermal constants of every structure that has tetrahedra."""
-    present = np.bincount(organ.region, minlength=256) > 0
     found = dict(thermal or {})
+    unknown = sorted(set(found) - set(organ.structures.values()))
+    if unknown:
+        raise SolverError(f"Thermal constants are given for '{unknown[0]}', which the organ does not have.")
+    present = np.bincount(organ.region, minlength=256) > 0
     for label, name in organ.structures.items():
         if present[label] and name not in found:
-            published = tissue_of(name)
-            if published.thermal is None:
-                raise SolverError(
-                    f"The tissue '{published.name}' of '{name}' has no published thermal constants; "
-                    f"give them with Bioheat(organ, thermal={{'{name}': …}})."
-                )
-            found[name] = published.thermal
+            found[name] = _published(name)
     return found
+
+
+def _published(structure: str) -> ThermalConstants:
+    """Thermal constants of the tissue that a structure is made of by default."""
+    try:
+        constants = tissue_of(structure).thermal
+    except SolverError:
+        constants = None
+    if constants is None:
+        raise SolverError(
+            f"No thermal constants are published for the structure '{structure}'; "
+            f"give them with Bioheat(organ, thermal={{'{structure}': …}})."
+        )
+    return constants

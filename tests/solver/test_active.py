@@ -46,5 +46,9 @@ def test_a_body_without_fibres_cannot_pull():
         Equilibrium(body(None), "P2-P1", [ActiveStress(1.0)])
     with pytest.raises(SolverError, match=r"The fibre function gives shape \(\d+, 3\)"):
         Equilibrium(body(lambda points: points), "P2-P1", [ActiveStress(1.0)])
+    with pytest.raises(SolverError, match="directions without a length"):
+        Equilibrium(body(lambda points: 0 * points[:, None]), "P2-P1", [ActiveStress(1.0)])
     with pytest.raises(SolverError, match="no structure 'heart'"):
-        Equilibrium(body(lambda points: points[:, None]), "P2-P1", [ActiveStress(1.0, structures=["heart"])])
+        Equilibrium(
+            body(lambda points: 1 + points[:, None]), "P2-P1", [ActiveStress(1.0, structures=["heart"])]
+        )

@@ -94,6 +94,11 @@ def test_perfusion_and_heat_capacity_are_converted():
         (lambda: ThermalConstants(1000.0, 0.0, 0.5, 0.0, "s"), "specific_heat_J_kg_K is 0"),
         (lambda: ThermalConstants(1000.0, 1.0, 0.5, -1.0, "s"), "perfusion_ml_min_kg is -1"),
         (lambda: Bioheat(bar(), vessels=["aorta"]), "no vessel 'aorta'"),
+        (
+            lambda: Bioheat(bar(names={1: "femur"})),
+            "No thermal constants are published for the structure 'femur'",
+        ),
+        (lambda: Bioheat(bar(), {"spleen": DRY}), "'spleen', which the organ does not have"),
         (lambda: Bioheat(bar(), held=([10**6], 37.0)), "outside 0"),
         (lambda: Bioheat(bar(names={1: "lung_deflated_bit"})).step(None, 0.0), "time step is 0"),
         (lambda: Bioheat(bar()).step(Bioheat(bar()).begin(), 1.0, theta=0.2), "θ is 0.2"),
