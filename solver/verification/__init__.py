@@ -29,6 +29,7 @@ PROBLEMS = (
     "relaxing_body",
     "weight",
     "hertz",
+    "interfaces",
 )
 
 
