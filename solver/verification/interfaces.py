@@ -1,8 +1,8 @@
 """Interfaces: tissues that meet at a thousandfold stiffness, as capsule, vessel wall and tumour do.
 
-A block of soft tissue is sheared and stretched, plain, with a stiff inclusion, with a stiff layer (a vessel's wall), and
-in a stretch-only capsule a thousand times as stiff and a two-hundredth of its height thick. Newton's method must take
-them in about as many iterations; the forces on the two held faces balance.
+A block of soft tissue is sheared and stretched, plain, with a stiff inclusion, with a stiff layer (a vessel's wall),
+and in a stretch-only capsule a thousand times as stiff and a two-hundredth of its height thick. Newton's method must
+take them in about as many iterations; the forces on the two held faces balance.
 """
 
 from __future__ import annotations
