@@ -15,7 +15,7 @@ from anatomy.progress import Progress, silent
 from viewer.errors import ViewerError
 
 #: Benchmarks in the order they run.
-NAMES = ("anatomy", "equilibrium", "interactive", "scaling")
+NAMES = ("anatomy", "equilibrium", "interactive", "loads", "scaling")
 
 
 @dataclass(frozen=True)

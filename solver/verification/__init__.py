@@ -30,6 +30,11 @@ PROBLEMS = (
     "bioheat",
     "fisher",
     "windkessel",
+    "vibration",
+    "relaxing_body",
+    "weight",
+    "hertz",
+    "interfaces",
 )
 
 
