@@ -29,7 +29,7 @@ Index = NDArray[np.int64]
 TOE_STRAIN = 0.06
 
 DEGREE = 4
-_POINTS, _WEIGHTS = basix.make_quadrature(basix.CellType.triangle, DEGREE)
+_POINTS, _WEIGHTS = (np.asarray(part) for part in basix.make_quadrature(basix.CellType.triangle, DEGREE))
 _SHAPES = np.column_stack([1 - _POINTS.sum(axis=1), _POINTS])
 
 

@@ -14,6 +14,7 @@ Both solve to the tolerance they are asked for, and say so with an ArithmeticErr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import count
 from typing import Any, Literal, get_args
 
@@ -49,7 +50,7 @@ MULTIGRID = {
 }
 
 
-class LinearSolver:
+class LinearSolver(ABC):
     """What `Direct` and `Iterative` have in common.
 
     Parameters
@@ -68,6 +69,7 @@ class LinearSolver:
         self._prefix = f"organtwin_{next(_numbers)}_"
         self._krylov: Any = None
         self._source: Any = None
+        self._set: list[str] = []
         self._ready = False
 
     def update(self, matrix: PETSc.Mat) -> None:
@@ -84,18 +86,19 @@ class LinearSolver:
         self._krylov.setOperators(matrix, self._source or matrix)
         self._matrix = matrix
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> None:  # noqa: B027
         """Bring the matrix that the preconditioner is made from up to date, where it is another one."""
 
+    @abstractmethod
     def _set_up(self, matrix: PETSc.Mat) -> None:
-        raise NotImplementedError
+        """Choose the Krylov method and its preconditioner."""
 
     def _options(self, options: dict[str, Any], inner: str = "") -> None:
         """Set PETSc options of this solver alone, and remember them for its end."""
         database: Any = PETSc.Options()
         for name, value in options.items():
             database[f"{self._prefix}{inner}{name}"] = value
-        self._set = [*getattr(self, "_set", []), *(f"{self._prefix}{inner}{name}" for name in options)]
+            self._set.append(f"{self._prefix}{inner}{name}")
 
     def _renew(self) -> None:
         """Factor, or set up, for the present matrix."""
@@ -123,6 +126,7 @@ class LinearSolver:
         self._load.array[: len(load)] = load
         self._load.array[len(load) :] = 0.0
 
+    @abstractmethod
     def solve(self, load: Array, tolerance: float) -> Array:
         """Solution whose residual is at most `tolerance` times the load, of the entries the load has.
 
@@ -131,7 +135,6 @@ class LinearSolver:
         ArithmeticError
             If there is none to be found.
         """
-        raise NotImplementedError
 
     def approximate(self, load: Array) -> Array:
         """What the preconditioner alone takes for the solution."""
@@ -142,7 +145,7 @@ class LinearSolver:
     def destroy(self) -> None:
         """Free what PETSc holds; it does not count its own memory against Python's."""
         database = PETSc.Options()
-        for name in getattr(self, "_set", []):
+        for name in self._set:
             database.delValue(name)
         if self._krylov is not None:
             for held in (self._krylov, self._solution, self._load, self._source):

@@ -8,7 +8,7 @@ the tangent stiffness K, so that X ← X + K⁻¹ r contracts with the strains t
 iteration find what forward solves take many times as long for.
 
 The iteration is `find_rest`, for any `Inverse`: here that of the live discretisation (`rest_points`, `at_rest`), in
-`solver.unloaded` that of every element of the reference tier.
+`solver.unloaded` that of every element of the reference tier, whose correction is a forward solve's.
 """
 
 from __future__ import annotations
@@ -33,22 +33,21 @@ ITERATIONS = 120
 # Each is not asked for more: Anderson's mixing needs some of them to learn, and forgets when the tangent changes.
 PATIENCE, POOR_CONTRACTION = 6, 0.1
 SMALLEST_JACOBIAN = 0.3
+FOLDS = (
+    "The stress-free shape folds the mesh; stiffen the attachments, refine the mesh, or switch gravity off."
+)
 
 
 class Inverse(ABC):
-    """A discretisation that is asked for the stress-free shape; an iterate x holds it with the inner unknowns."""
+    """A discretisation that is asked for its stress-free shape; an iterate is that shape, (n, 3) mm."""
 
     @abstractmethod
-    def renew(self, x: Array) -> None:
-        """Factor the tangent at x; the old factor stays where that one is not definite."""
+    def renew(self, x: Array) -> bool:
+        """Linearise anew at x; False where there is nothing to renew."""
 
     @abstractmethod
     def misfit(self, x: Array) -> Array | None:
-        """Correction of x by the present factor, of its shape; None where a tetrahedron would fold."""
-
-    @abstractmethod
-    def largest(self, misfit: Array) -> float:
-        """Largest correction of a vertex, mm."""
+        """Correction of x, of its shape; None where a tetrahedron would fold."""
 
 
 def find_rest(
@@ -79,7 +78,7 @@ def find_rest(
     inverse.renew(x)
     misfit = _settled(inverse.misfit(x))
     tried: list[tuple[Array, Array]] = []
-    first = distance = mark = inverse.largest(misfit)
+    first = distance = mark = _largest(misfit)
     for count in range(1, iterations + 1):
         if distance < tolerance_mm:
             return x
@@ -87,13 +86,14 @@ def find_rest(
         found = _advance(inverse, tried)
         if found is not None:
             x, misfit = found
-        slow = count % PATIENCE == 0 and inverse.largest(misfit) > POOR_CONTRACTION * mark
-        if found is None or slow:
-            inverse.renew(x)
+        slow = count % PATIENCE == 0 and _largest(misfit) > POOR_CONTRACTION * mark
+        if (found is None or slow) and inverse.renew(x):
             tried, misfit = [], _settled(inverse.misfit(x))
+        elif found is None:
+            raise SolverError(FOLDS)
         if count % PATIENCE == 0:
-            mark = inverse.largest(misfit)
-        distance = inverse.largest(misfit)
+            mark = _largest(misfit)
+        distance = _largest(misfit)
         reached = np.log(first / max(distance, 1e-300)) / np.log(first / tolerance_mm)
         progress("stress-free shape", float(np.clip(reached, 0.0, 0.99)))
     raise SolverError(
@@ -102,9 +102,14 @@ def find_rest(
     )
 
 
+def _largest(misfit: Array) -> float:
+    """Largest correction of a vertex, mm."""
+    return float(np.linalg.norm(misfit, axis=1).max())
+
+
 def _settled(misfit: Array | None) -> Array:
     if misfit is None:
-        raise SolverError("The stress-free shape folds the mesh; stiffen the attachments or refine the mesh.")
+        raise SolverError(FOLDS)
     return misfit
 
 
@@ -116,7 +121,7 @@ def _advance(inverse: Inverse, tried: list[tuple[Array, Array]]) -> tuple[Array,
         steps.insert(0, mixed_step([p for p, _ in tried], [m for _, m in tried]))
     for step in steps:
         found = inverse.misfit(x + step)
-        if found is not None and inverse.largest(found) < 2.0 * inverse.largest(misfit):
+        if found is not None and _largest(found) < 2.0 * _largest(misfit):
             return x + step, found
     return None
 
@@ -128,7 +133,7 @@ class _Live(Inverse):
         self.shape, self.factor, self.scanned = shape, factor, shape.body.organ.points
         self._factored = False
 
-    def renew(self, x: Array) -> None:
+    def renew(self, x: Array) -> bool:
         """Factor the tangent at x; the old factor stays where that one is not definite."""
         try:
             self.factor = self.factor.refilled(self.shape.reshaped(x).tangent(self.scanned - x))
@@ -136,6 +141,7 @@ class _Live(Inverse):
             if not self._factored:
                 raise
         self._factored = True
+        return True
 
     def misfit(self, x: Array) -> Array | None:
         """K⁻¹ r, mm, shape (n, 3)."""
@@ -146,10 +152,6 @@ class _Live(Inverse):
         right = np.zeros(len(self.factor.order))
         right[: gradient.size] = gradient.ravel()
         return self.factor.solve(right)[: gradient.size].reshape(-1, 3)
-
-    def largest(self, misfit: Array) -> float:
-        """Largest correction of a vertex, mm."""
-        return float(np.linalg.norm(misfit, axis=1).max())
 
 
 def at_rest(

@@ -81,12 +81,12 @@ def _held(organ: OrganMesh) -> tuple[NDArray[np.int64], Array]:
 
 def run() -> list[Row]:
     """Force at 1 mm on a coarse mesh."""
-    return [_row(1.0, 8)]
+    return [_row(1.0, 6)]
 
 
 def run_full() -> list[Row]:
-    """Forces at smaller depths and on a finer mesh."""
-    return [_row(0.25, 8), _row(1.0, 12), _row(0.25, 12)]
+    """Forces at other depths and on a finer mesh."""
+    return [_row(0.5, 6), _row(0.25, 8), _row(0.5, 8), _row(1.0, 8)]
 
 
 def _row(depth_mm: float, cells: int) -> Row:

@@ -45,8 +45,10 @@ def test_a_body_without_fibres_cannot_pull():
     with pytest.raises(SolverError, match="pulls along fibre family 0 and the body has 0"):
         Equilibrium(body(None), "P2-P1", [ActiveStress(1.0)])
     with pytest.raises(SolverError, match=r"The fibre function gives shape \(\d+, 3\)"):
-        Equilibrium(body(lambda points: points), "P2", [ActiveStress(1.0)])
+        Equilibrium(body(lambda points: points), "P2-P1", [ActiveStress(1.0)])
     with pytest.raises(SolverError, match="directions without a length"):
-        Equilibrium(body(lambda points: 0 * points[:, None]), "P2", [ActiveStress(1.0)])
+        Equilibrium(body(lambda points: 0 * points[:, None]), "P2-P1", [ActiveStress(1.0)])
     with pytest.raises(SolverError, match="no structure 'heart'"):
-        Equilibrium(body(lambda points: 1 + points[:, None]), "P2", [ActiveStress(1.0, structures=["heart"])])
+        Equilibrium(
+            body(lambda points: 1 + points[:, None]), "P2-P1", [ActiveStress(1.0, structures=["heart"])]
+        )

@@ -1,0 +1,46 @@
+"""Every installed peer of the benchmark solves the same problem: the reactions agree."""
+
+import pytest
+
+from benchmarks import peers_block, scaling
+
+
+@pytest.mark.parametrize("name", [name for name in peers_block.SOLVERS if name != peers_block.OURS])
+def test_a_peer_finds_our_reaction(name):
+    if peers_block.missing(name):
+        pytest.skip(f"{peers_block.missing(name)} is not installed")
+    theirs = peers_block.measured(name, 2, 300)
+    ours = peers_block.our_reaction(
+        peers_block.block(2), peers_block.SHEAR_KPA, peers_block.BULK_KPA, peers_block.SHIFT_MM
+    )
+    assert theirs["reaction_mN"] == pytest.approx(ours, rel=1e-6)
+    assert theirs["seconds"] > 0
+    assert theirs["megabytes"] > 1
+
+
+def test_a_peer_that_is_not_installed_is_left_out_and_a_row_says_so(monkeypatch):
+    from benchmarks import equilibrium
+
+    monkeypatch.setattr(equilibrium, "CELLS", (1,))
+    monkeypatch.setattr(
+        equilibrium, "missing", lambda name: "" if name == peers_block.OURS else f"{name}'s package"
+    )
+    rows = equilibrium.run(lambda stage, share: None)
+    left_out = [row.quantity for row in rows if "left out" in row.quantity]
+    assert left_out[0] == "CalculiX is left out: CalculiX's package is not installed"
+    assert len(left_out) == 3
+    assert any("reaction" in row.quantity and row.value > 0 for row in rows)
+
+
+def test_the_scaling_table_and_picture_come_from_what_was_measured(tmp_path, monkeypatch):
+    page = tmp_path / "benchmarks.md"
+    page.write_text("before\n" + scaling.BEGIN + "old\n" + scaling.END + "after\n")
+    monkeypatch.setattr(scaling, "CASES", ((1, 1), (2, 2)))
+    scaling.write(tmp_path)
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| 135 | 1 |" in text
+    assert "| 675 | 2 |" in text
+    assert (tmp_path / "scaling.png").stat().st_size > 1000
