@@ -79,9 +79,9 @@ def find_gallbladder(body: Body, liver: Mask, liver_hu: float, others: Mask) -> 
             core = grow(parts == number, depth_mm - 1.0, edge) & bile
             spread = float(body.even[core].std())
             touch = _touch(core, liver, edge)
-            worth = (core.sum() * edge**3 / 1e3) ** (1 / 3) * touch / (6.0 + spread)
-            compact = 4.19 * float(distance(~core, edge).max()) ** 3 / (core.sum() * edge**3)
-            if touch > _LEAST_TOUCH and compact > _LEAST_COMPACTNESS and (best is None or worth > best[0]):
+            worth = float(core.sum() * edge**3 / 1e3) ** (1 / 3) * touch / (6.0 + spread)
+            filling = 4.19 * float(distance(~core, edge).max()) ** 3 / (core.sum() * edge**3)
+            if touch > _LEAST_TOUCH and filling > _LEAST_COMPACTNESS and (best is None or worth > best[0]):
                 best = worth, core
     if best is None:
         return None
@@ -97,10 +97,10 @@ def find_gallbladder(body: Body, liver: Mask, liver_hu: float, others: Mask) -> 
     if not kept.any():
         return None
     mask = ndimage.binary_fill_holes(parts == int(kept.argmax()))
-    depth = float(distance(~mask, edge).max())
+    deepest = float(distance(~mask, edge).max())
     volume = float(mask.sum()) * edge**3
     touch = _touch(mask, liver, edge)
-    compact = 4.19 * depth**3 / volume
+    compact = 4.19 * deepest**3 / volume
     if not (_LEAST_ML <= volume / 1e3 <= _MOST_ML and compact > _LEAST_COMPACTNESS and touch > _LEAST_TOUCH):
         return None
     return Gallbladder(mask, values, touch)
