@@ -112,7 +112,7 @@ def test_values_are_not_moved_by_fat_of_a_hilum() -> None:
 
 
 def test_protocols_are_listed() -> None:
-    assert {"spleen", "kidney_left", "aorta", "inferior_vena_cava", "gallbladder", "bone"} <= set(available())
+    assert {"spleen", "kidney_left", "aorta", "inferior_vena_cava", "bone"} <= set(available())
 
 
 def test_a_tumour_is_grown_from_a_point(patient: tuple[Scan, LabelMap, LabelMap]) -> None:
