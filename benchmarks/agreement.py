@@ -67,7 +67,6 @@ _ABDOMEN = (
     "spleen",
     "kidney_left",
     "kidney_right",
-    "gallbladder",
     "aorta",
     "inferior_vena_cava",
     "bone",

@@ -33,7 +33,9 @@ _FRONT_MM, _FRONT_SPREAD_MM = 14.0, 18.0
 _LEAN = 0.22
 _SHELL = (1.25, 1.6)
 _COARSE_MM = 4.0
-_LEAST_SCORE = 0.3
+_LEAST_SCORE = 0.4
+# Both kidneys of a patient have the same phase; what differs by more is something else in an empty bed.
+_ALIKE_HU = 40.0
 _BRIGHT_HU, _BRIGHT_SCORE = 130.0, 0.4
 _LEAST_ML, _MOST_ML = 40.0, 550.0
 _LOWEST_HU, _HIGHEST_HU = 0.0, 245.0
@@ -67,6 +69,8 @@ def find_kidneys(body: Body) -> dict[str, Kidney]:
         kidney = _find(body, side)
         if kidney is not None:
             found[side] = kidney
+    if len(found) == 2 and abs(found["left"].values.middle - found["right"].values.middle) > _ALIKE_HU:
+        del found[min(found, key=lambda side: found[side].fit)]
     return found
 
 
@@ -116,7 +120,7 @@ def _best_place(body: Body, tissue: Mask, side: str) -> tuple[float, NDArray[np.
     for scale in _SCALES:
         score = _fit(coarse, edge, scale, side)
         place = np.unravel_index(int((score + prior).argmax()), score.shape)
-        if score[place] > _LEAST_SCORE and (score + prior)[place] > most:
+        if score[place] > _LEAST_SCORE and prior[place] > -1.0 and (score + prior)[place] > most:
             most = float((score + prior)[place])
             centre = (np.array(place, dtype=np.float64) + 0.5) * step - 0.5
             best = float(score[place]), centre, scale
@@ -172,7 +176,9 @@ def _where_expected(body: Body, shape: tuple[int, ...], step: int, side: str) ->
     aside = sign * ((x + 0.5) * step - 0.5 - spine[:, 0][:, None, None]) * edge
     front = (spine[:, 1][:, None, None] - ((y + 0.5) * step - 0.5)) * edge
     away = ((aside - _ASIDE_MM) / _ASIDE_SPREAD_MM) ** 2 + ((front - _FRONT_MM) / _FRONT_SPREAD_MM) ** 2
-    return np.asarray(np.where(aside < 20.0, -9.0, -0.05 * away), dtype=np.float32)
+    return np.asarray(
+        np.where(aside < 20.0, -9.0, np.where(away > 7.0, -3.0, -0.05 * away)), dtype=np.float32
+    )
 
 
 def _with_holes_of_tissue(mask: Mask, tissue: Mask) -> Mask:

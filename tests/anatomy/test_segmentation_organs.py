@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from anatomy.agreement import dice
+from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
 from anatomy.scan import Scan
 from anatomy.segmentation import available, segment
+from anatomy.segmentation.ct_tumour import tumour_from_seed
 from anatomy.segmentation.growing import values_in, without_necks
 from anatomy.segmentation.tube import best_chain, disc_scores
 from sample_scans import make_patient
@@ -109,4 +112,22 @@ def test_values_are_not_moved_by_fat_of_a_hilum() -> None:
 
 
 def test_protocols_are_listed() -> None:
-    assert {"spleen", "kidney_left", "aorta", "inferior_vena_cava", "gallbladder", "bone"} <= set(available())
+    assert {"spleen", "kidney_left", "aorta", "inferior_vena_cava", "bone"} <= set(available())
+
+
+def test_a_tumour_is_grown_from_a_point(patient: tuple[Scan, LabelMap, LabelMap]) -> None:
+    scan, truth, _ = patient
+    parts, _ = ndimage.label(truth.mask("liver_tumour"))
+    largest = parts == int(np.bincount(parts[parts > 0]).argmax())
+    z, y, x = (float(c.mean()) for c in np.nonzero(largest))
+    seed = scan.image.TransformContinuousIndexToPhysicalPoint((x, y, z))
+    assert dice(tumour_from_seed(scan, seed), largest) > 0.75
+
+
+def test_a_seed_that_is_in_no_tumour_is_refused(patient: tuple[Scan, LabelMap, LabelMap]) -> None:
+    scan, truth, _ = patient
+    with pytest.raises(AnatomyError, match="does not lie in the scan"):
+        tumour_from_seed(scan, (0.0, 0.0, 5000.0))
+    lung = np.argwhere(truth.mask("lung_left"))[0][::-1].tolist()
+    with pytest.raises(AnatomyError, match="in fat, air or bone"):
+        tumour_from_seed(scan, scan.image.TransformIndexToPhysicalPoint(lung))
