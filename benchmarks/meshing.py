@@ -10,6 +10,8 @@ surface of its voxels, which is fTetWild's own input.
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,9 +161,11 @@ def _ftetwild(surface: Surface, edge_mm: float) -> tuple[NDArray[np.float64], ND
         raise ViewerError(
             "The benchmark 'meshing' needs pytetwild; install the dependency group peers."
         ) from None
-    points, tets = pytetwild.tetrahedralize(
-        surface.points, surface.triangles.astype(np.uint32), edge_length_abs=edge_mm, quiet=True
-    )
+    # It leaves a file of its own in the working folder.
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        points, tets = pytetwild.tetrahedralize(
+            surface.points, surface.triangles.astype(np.int32), edge_length_abs=edge_mm, quiet=True
+        )
     return np.asarray(points, dtype=np.float64), _positive(
         np.asarray(points), np.asarray(tets, dtype=np.int64)
     )
