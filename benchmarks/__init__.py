@@ -16,7 +16,8 @@ from viewer.errors import ViewerError
 
 #: Benchmarks in the order they run.
 NAMES = (
-    "meshing", "vessels", "case", "agreement", "agreement_brain", "corrections", "equilibrium", "scaling", "interactive",
+    "meshing", "vessels", "case", "agreement", "agreement_brain", "corrections", "equilibrium", "scaling",
+    "interactive",
 )  # fmt: skip
 
 

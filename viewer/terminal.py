@@ -234,6 +234,8 @@ app.command(
     epilog="Examples:\n\n  organtwin vessels organtwin-demo/case\n\n"
     "  organtwin vessels anna --clamp=-32,-28,8 --json anna-vessels.json"
 )(vessels)
+
+
 @app.command(
     epilog="Examples:\n\n  organtwin inspect organtwin-demo/case\n\n"
     "  organtwin inspect organtwin-demo/case --page inspection.html --json inspection.json"
