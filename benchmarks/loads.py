@@ -49,7 +49,7 @@ def run(progress: Progress) -> list[Row]:
         Row("loads", f"1:1000 {case.name}, {element}: Newton iterations", float(state.iterations), "1")
         for element in ("P1-averaged", "P2-P1")
         for case in CASES
-        for state in [sheared(case, element)]  # type: ignore[arg-type]
+        for state in [sheared(case, element)]
     ]
     if LABELS.is_file():
         rows += reloaded_liver(EDGE_MM, progress)

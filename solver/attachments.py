@@ -8,6 +8,9 @@ its bare area, whose lateral ends are the triangular ligaments; the falciform li
 the anterior wall; its pedicle enters at the porta; the rest of its dome lies against the diaphragm, pressed there
 by the abdomen, without which so soft a body could not carry its own weight; everything else lies in fat
 (Gray's Anatomy, 42nd ed., ch. 67).
+
+An attachment resists both ways and is what every tier knows. A ligament that goes slack is a load of the reference tier
+(`solver.ligaments`), and so is the movement of what an attachment leads to (`solver.breathing.MovedAnchor`).
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ class BoundContact:
         self.tolerance_mm = contact.tolerance_mm or TOLERANCE * edge
         self._pressure = np.zeros(self._weights.shape)
         self._tangential = np.zeros((*self._weights.shape, 3))
-        self.offset = self._begin = contact.target_mm * 0
+        self.offset = self._begin = np.zeros(3)
         self._stuck: tuple[Array, Array] | None = None
         self.force_mN = np.zeros(3)
 

@@ -177,7 +177,7 @@ class DistanceGrid:
         self.origin_mm = _point("The origin of the distance grid", origin_mm)
         self.spacing_mm = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
         if not (self.spacing_mm > 0).all():
-            raise SolverError(f"The spacing of the distance grid is {spacing_mm}; it must be positive.")
+            raise SolverError(f"The spacing of the distance grid is {spacing_mm!r}; it must be positive.")
         self._coefficients = np.pad(spline_filter(values, order=3, mode="mirror"), 1, mode="reflect")
 
     @classmethod

@@ -27,11 +27,11 @@ HEIGHT, SHEAR = 20.0, 2.0
 AMPLITUDE = 1e-3
 
 
-def oscillation(time_s: Array, omega: float, rate: float) -> Array:
-    """x(t)/x(0) of x'' + 2 rate x' + omega² x = 0 from rest, shape of `time_s`."""
+def oscillation(time_s: float, omega: float, rate: float) -> float:
+    """x(t)/x(0) of x'' + 2 rate x' + omega² x = 0 from rest."""
     damped = np.sqrt(omega**2 - rate**2)
     swing = np.cos(damped * time_s) + rate / damped * np.sin(damped * time_s)
-    return np.asarray(np.exp(-rate * time_s) * swing)
+    return float(np.exp(-rate * time_s) * swing)
 
 
 def swinging_bar(periods: float, steps: int, mass_per_s: float = 0.0) -> tuple[Dynamics, list[Frame]]:
@@ -100,7 +100,7 @@ def run() -> list[Row]:
             "vibration",
             "a bar damped by its mass, after a period (share of the start)",
             damped[-1].displacement[tip, 0] / AMPLITUDE,
-            float(oscillation(damped[-1].time_s, omega, 0.1 * omega)),
+            oscillation(damped[-1].time_s, omega, 0.1 * omega),
             5e-3,
             source,
         ),
@@ -108,7 +108,7 @@ def run() -> list[Row]:
             "vibration",
             "a viscous layer in shear, after half a period (share of the start)",
             top[-1] / AMPLITUDE,
-            float(oscillation(layer[-1].time_s, swing, viscosity * k**2 / (2 * DENSITY))),
+            oscillation(layer[-1].time_s, swing, viscosity * k**2 / (2 * DENSITY)),
             5e-3,
             source,
         ),
