@@ -176,8 +176,10 @@ def _draw(results: Sequence[dict[str, float]], path: Path) -> None:
         for axis, (values, title) in zip(axes, curves, strict=True):
             axis.plot(unknowns, values, marker, label=label)
             axis.set(title=title, xlabel="unknowns", xscale="log")
-            axis.set_ylim(bottom=0)
             axis.grid(alpha=0.3)
+    for axis in axes:
+        axis.set_xlim(1e4, 1.2e6)
+        axis.set_ylim(bottom=0)
     axes[0].legend()
     figure.savefig(path, dpi=120, format="png")
     pyplot.close(figure)
