@@ -7,8 +7,9 @@ the pressure p per reference area, g ≥ 0, p ≥ 0 and p g = 0. The pressure is
 
 and once Newton's method has found equilibrium for a λ, λ is replaced by p (Uzawa) until nothing enters the shape by
 more than a tolerance: a moderate ε is then exact (Simo & Laursen 1992, Comput Struct 42:97; Wriggers 2006,
-Computational Contact Mechanics, ch. 5 and 6). The λ of the last equilibrium stays: it is the one that is balanced. Gap, pressure and multiplier live at the quadrature points of the surface
-triangles, so that a tool smaller than a facet is felt where it is.
+Computational Contact Mechanics, ch. 5 and 6). The λ of the last equilibrium stays: it is the one that is balanced.
+Gap, pressure and multiplier live at the quadrature points of the surface triangles, so that a tool smaller than a facet
+is felt where it is.
 
 With friction the traction t along the surface follows Coulomb's law, |t| ≤ μ p, by return mapping: the trial λ_t − ε Δs
 of the slip Δs since the last converged step is cut back to μ p along itself (Simo & Laursen 1992, § 4). Its tangent is
