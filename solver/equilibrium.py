@@ -255,7 +255,8 @@ class _Path:
     ) -> None:
         self.element, self.body = solver.element, solver.body
         self.processes = self.body.processes
-        self.loosest = LOOSEST_MIXED_FORCING if self.element.mixed else LOOSEST_FORCING
+        volumes_apart = self.element.mixed or self.element.name == "P1-averaged"
+        self.loosest = LOOSEST_MIXED_FORCING if volumes_apart else LOOSEST_FORCING
         self.linear: LinearSolver = solver_for(self.element, solver.linear)
         self.vertices, self.target = vertices, target
         known = bool(np.any(self.body.scanned_displacement))
@@ -429,10 +430,12 @@ class _Path:
         self, x: Array, residual: Array, move: Array, forcing: float, drag: Array | None = None
     ) -> tuple[Array, Array]:
         """Solution of the linearised equations at x, and their right-hand side; `drag` is added to their diagonal."""
-        load = -residual
+        load, known = -residual, len(residual)
         matrix = self.element.operator(x)
         if self._any(move):
-            load -= self._force_of(matrix, move)
+            # An augmented tangent has rows of its own, which prescribed movement enters too.
+            moved = self._force_of(matrix, move)
+            load = np.concatenate([load, np.zeros(len(moved) - known)]) - moved
         load[self.fixed] = 0.0
         if drag is not None:
             added = matrix.createVecLeft()
@@ -442,20 +445,20 @@ class _Path:
         matrix.zeroRowsColumns((self.element.first_unknown + self.fixed).astype(PETSc.IntType), 1.0)
         self.linear.update(matrix)
         try:
-            change = self.linear.solve(load, forcing)
+            change = self.linear.solve(load, forcing)[:known]
         except ArithmeticError as error:
             raise StepFailed(str(error)) from error
         change[self.fixed] = move
         if not self.processes.every(bool(np.isfinite(change).all())):
             raise StepFailed("the tangent is singular")
-        return change, load
+        return change, load[:known]
 
     def _force_of(self, matrix: PETSc.Mat, move: Array) -> Array:
-        """Force that a displacement of the prescribed unknowns makes."""
+        """Force that a displacement of the prescribed unknowns makes, in every row of the matrix."""
         moved, force = matrix.createVecRight(), matrix.createVecLeft()
         moved.array[self.fixed] = move
         matrix.mult(moved, force)
-        result: Array = np.array(force.array[: self.element.unknowns], dtype=np.float64)
+        result: Array = np.array(force.array, dtype=np.float64)
         moved.destroy()
         force.destroy()
         return result

@@ -109,7 +109,7 @@ def test_viscous_steps_converge_quadratically_in_any_rate():
     body = block(n=1)
     clamped, end = (np.flatnonzero(body.organ.points[:, 0] == x) for x in (0, 40))
     move = np.zeros((len(clamped) + len(end), 3))
-    move[len(clamped) :] = [-6.0, 16.0, 0.0]
+    move[len(clamped) :] = [-3.0, 10.0, 0.0]
     motion = Dynamics(body, "P1", damping=Damping(viscosity_kPa_s=5.0), inertia=False)
     for dt_s in (1.0, 0.01):
         motion.start()
