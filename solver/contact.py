@@ -7,8 +7,9 @@ the pressure p per reference area, g ≥ 0, p ≥ 0 and p g = 0. The pressure is
 
 and once Newton's method has found equilibrium for a λ, λ is replaced by p (Uzawa) until nothing enters the shape by
 more than a tolerance: a moderate ε is then exact (Simo & Laursen 1992, Comput Struct 42:97; Wriggers 2006,
-Computational Contact Mechanics, ch. 5 and 6). Gap, pressure and multiplier live at the quadrature points of the surface
-triangles, so that a tool smaller than a facet is felt where it is.
+Computational Contact Mechanics, ch. 5 and 6). The λ of the last equilibrium stays: it is the one that is balanced.
+Gap, pressure and multiplier live at the quadrature points of the surface triangles, so that a tool smaller than a facet
+is felt where it is.
 
 With friction the traction t along the surface follows Coulomb's law, |t| ≤ μ p, by return mapping: the trial λ_t − ε Δs
 of the slip Δs since the last converged step is cut back to μ p along itself (Simo & Laursen 1992, § 4). Its tangent is
@@ -141,7 +142,7 @@ class BoundContact:
     offset : ndarray, shape (3,)
         Where the shape is now, from where it was made, mm.
     force_mN : ndarray, shape (3,)
-        Force of the shape on the organ in the last equilibrium.
+        Force of the shape on the organ in the last equilibrium that was kept.
     """
 
     def __init__(self, contact: Contact, element: Element) -> None:
@@ -165,7 +166,7 @@ class BoundContact:
         shear = max(tissue.law.initial_shear_kPa for tissue in body.tissues.values())
         self.penalty = contact.penalty_kPa_mm or PENALTY * shear / edge
         self.tolerance_mm = contact.tolerance_mm or TOLERANCE * edge
-        self._pressure = np.zeros(self._weights.shape)
+        self._pressure = self._acting = np.zeros(self._weights.shape)
         self._tangential = np.zeros((*self._weights.shape, 3))
         self.offset = self._begin = np.zeros(3)
         self._stuck: tuple[Array, Array] | None = None
@@ -250,31 +251,43 @@ class BoundContact:
         self.offset = self._begin + share * (self.contact.target_mm - self._begin)
 
     def augment(self, x: Array) -> bool:
-        """Replace the multipliers by the tractions of converged unknowns; True while they have still to settle."""
+        """Replace the multipliers by the tractions of converged unknowns where these have still to settle.
+
+        Returns
+        -------
+        bool
+            Whether they have; if not, the multipliers stay as they are, and the unknowns in balance with them.
+        """
         law = self._law(self._positions(x))
         change = float(np.abs(law.pressure - self._pressure).max())
         if self.contact.friction:
             change = max(change, float(np.abs(law.tangential - self._tangential).max()))
+        if change <= self.penalty * self.tolerance_mm:
+            return False
         self._pressure, self._tangential = law.pressure, law.tangential
-        self.force_mN = np.einsum("fq,fqi->i", self._weights, law.traction)
-        return change > self.penalty * self.tolerance_mm
+        return True
 
     def commit(self, x: Array) -> None:
-        """Keep converged unknowns as where the surface sticks."""
-        self._stuck = (self._positions(x), self.offset)
+        """Keep converged unknowns, their tractions, and where the surface sticks."""
+        positions = self._positions(x)
+        law = self._law(positions)
+        self._acting = law.pressure
+        self.force_mN = np.einsum("fq,fqi->i", self._weights, law.traction)
+        # From here the slip counts anew, so that its multiplier must be all of the friction.
+        self._tangential, self._stuck = law.tangential, (positions, self.offset)
 
     def snapshot(self) -> tuple[Any, ...]:
         """What `restore` needs to go back."""
-        return self._pressure, self._tangential, self.offset, self._stuck
+        return self._pressure, self._acting, self._tangential, self.offset, self._stuck, self.force_mN
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Go back to a snapshot."""
-        self._pressure, self._tangential, self.offset, self._stuck = snapshot
+        self._pressure, self._acting, self._tangential, self.offset, self._stuck, self.force_mN = snapshot
 
     def pressure_kPa(self) -> tuple[Index, Array]:
         """Vertices of the patch, shape (k,), and the mean pressure around each, kPa per reference area, shape (k,)."""
         share = np.einsum("fq,qa->fa", self._weights, self._linear).ravel()
-        force = np.einsum("fq,qa,fq->fa", self._weights, self._linear, self._pressure).ravel()
+        force = np.einsum("fq,qa,fq->fa", self._weights, self._linear, self._acting).ravel()
         corner = self._corner.ravel()
         return self.vertices, np.bincount(corner, force) / np.bincount(corner, share)
 

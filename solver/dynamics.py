@@ -32,7 +32,7 @@ from solver.backend import compile_form, fem, la, ufl
 from solver.body import Body
 from solver.contact import Contacts
 from solver.elements import DEGREE, Element, ElementName, make_element
-from solver.equilibrium import AUGMENTATIONS, State
+from solver.equilibrium import AUGMENTATIONS, State, start_from
 from solver.errors import SolverError
 from solver.linear import Factor
 from solver.loads import Load
@@ -155,7 +155,7 @@ class Dynamics:
     Parameters
     ----------
     body : Body
-    element : {"P2-P1", "P2", "P1", "P1-averaged"}
+    element : {"P2-P1", "P1-P1", "P2", "P1", "P1-averaged"}
         See `solver.elements`.
     loads : sequence of Load
         Loads that have `at(time_s)` are brought to the time of balance of every step.
@@ -177,7 +177,7 @@ class Dynamics:
     Raises
     ------
     SolverError
-        If ρ is out of range, or the element does not suit a tissue.
+        If ρ is out of range, the element does not suit a tissue, or the body is spread over several processes.
     """
 
     def __init__(
@@ -193,6 +193,8 @@ class Dynamics:
     ) -> None:
         if not 0 <= rho_infinity <= 1:
             raise SolverError(f"ρ∞ is {rho_infinity:g}; it lies between 0 and 1.")
+        if body.processes.count > 1:
+            raise SolverError("Dynamics runs on one process; build the body without `comm`.")
         self.body, self.rho_infinity, self.damping, self.inertia = body, rho_infinity, damping, inertia
         self.element: Element = make_element(body, element, loads)
         self.relaxation = None if relaxation is None else Relaxation(self.element, relaxation, relaxed)
@@ -209,12 +211,7 @@ class Dynamics:
             Equilibrium of the same body, or displacement from the scanned shape in mm, to begin from; default the
             scanned shape.
         """
-        element = self.element
-        if isinstance(state, State) and state.element == element.name:
-            self._u = state.solution.copy()
-        else:
-            moved: Any = state.displacement if isinstance(state, State) else 0 if state is None else state
-            self._u = element.from_vertices(self.body.scanned_displacement + moved)
+        self._u = start_from(self.element, state)
         self._v, self._a = np.zeros_like(self._u), np.zeros_like(self._u)
         self.time_s = 0.0
         self._held: Index | None = None
@@ -237,7 +234,15 @@ class Dynamics:
         prescribed : callable or (vertices, displacements), optional
             As for `step`; a callable is given the time at the end of each step.
         progress : Progress
+
+        Raises
+        ------
+        SolverError
+            If a time is not positive, or a step fails.
         """
+        for what, value in (("duration", duration_s), ("time step", dt_s)):
+            if not (np.isfinite(value) and value > 0):
+                raise SolverError(f"The {what} is {value:g} s; it must be positive.")
         count = max(1, round(duration_s / dt_s))
         for done in range(count):
             at = self.time_s + duration_s / count
@@ -262,11 +267,14 @@ class Dynamics:
         Raises
         ------
         SolverError
-            If no movement was found; the message names when, where and why, and the last state stays.
+            If the input is malformed, a piece that neither inertia nor damping slows is not held, or no movement was
+            found; the message names when, where and why, and the last state stays.
         """
         if not (np.isfinite(dt_s) and dt_s > 0):
             raise SolverError(f"The time step is {dt_s:g} s; it must be positive.")
         vertices, target = checked_prescribed(self.body, prescribed)
+        if not self.inertia and not self.damping.mass_per_s:
+            self.body.check_supported(vertices, np.isfinite(target), self.element.loads)
         fixed, final = fixed_unknowns(self.element, vertices, target)
         before, part, done, spent, steps = self._snapshot(), dt_s, 0.0, 0, 0
         self._contacts = Contacts(self.element, self._u)
@@ -409,14 +417,12 @@ class _Step:
         """State at the time of balance from a guess, all forces there, and Newton iterations."""
         move = self.held - x[self.fixed]
         force = self._total(x)
-        scale = self._scale(x, force)
+        begun = float(np.linalg.norm(self._total(self.u)))
         for iteration in range(1, NEWTON_ITERATIONS + 1):
-            before = x
-            x, force = self._iterate(x, force, move)
+            x, force, moved = self._iterate(x, force, move)
             move = np.zeros_like(move)
-            scale = max(scale, self._scale(x, force))
-            moved = np.abs((x - before)[self.element.displacements]).max()
-            if np.linalg.norm(force[self.free]) <= RELATIVE_RESIDUAL * scale or moved <= self.nothing_mm:
+            left = float(np.linalg.norm(force[self.free]))
+            if left <= RELATIVE_RESIDUAL * max(begun, self._scale(x, force)) or moved <= self.nothing_mm:
                 return x, force, iteration
         raise StepFailed(
             f"Newton's method did not converge in {NEWTON_ITERATIONS} iterations "
@@ -447,14 +453,14 @@ class _Step:
         return force + self.motion._mass @ acceleration if self.scheme.inertia else force
 
     def _scale(self, x: Array, force: Array) -> float:
-        """Size of the forces in play: inertia, reactions, and the imbalance that the step begins with, mN."""
+        """Size of the forces in play: inertia and reactions, mN; forces met on the way are no measure."""
         inertia = 0.0
         if self.scheme.inertia:
             inertia = float(np.linalg.norm((self.motion._mass @ self._rates(x)[1])[self.free]))
-        return max(1e-300, inertia, float(np.linalg.norm(force)))
+        return max(1e-300, inertia, float(np.linalg.norm(force[self.fixed])))
 
-    def _iterate(self, x: Array, force: Array, move: Array) -> tuple[Array, Array]:
-        """One Newton step, halved until nothing folds, and the forces after it."""
+    def _iterate(self, x: Array, force: Array, move: Array) -> tuple[Array, Array, float]:
+        """One Newton step, halved until nothing folds, the forces after it, and the longest way it meant to go, mm."""
         tangent = self._tangent(x)
         extra = tangent.shape[0] - len(x)
         inside = np.concatenate([self.free, len(x) + np.arange(extra)])
@@ -462,7 +468,8 @@ class _Step:
         load = np.concatenate([-force[self.free], np.zeros(extra)])
         load -= rows[:, self.fixed] @ move
         try:
-            factor = Factor(rows[:, inside], self.element.symmetric)
+            # Viscous forces depend on the deformation, which no energy does for them.
+            factor = Factor(rows[:, inside], self.element.symmetric and self.motion._viscous.none)
         except ArithmeticError as error:
             raise StepFailed(str(error)) from error
         change = np.zeros_like(x)
@@ -475,7 +482,7 @@ class _Step:
             if np.isfinite(y).all() and self.element.jacobians(y).min() > FOLDED:
                 force = self._total(y)
                 if np.isfinite(force).all():
-                    return y, force
+                    return y, force, float(np.abs(change[self.element.displacements]).max())
             length /= 2
         worst = self.element.jacobians(x + change)
         raise StepFailed(f"the tissue folds ({where_jacobian(self.element.body, worst)})")

@@ -27,14 +27,22 @@ from solver.elements import Element, ElementName, make_element
 from solver.errors import SolverError
 from solver.linear import LinearName, LinearSolver, solver_for
 from solver.loads import Load
+from solver.stepping import (
+    FOLDED,
+    MINIMUM_JACOBIAN,
+    StepFailed,
+    check_shape,
+    checked_prescribed,
+    fixed_unknowns,
+    where_force,
+    where_jacobian,
+)
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-MINIMUM_JACOBIAN = 0.3
 RELATIVE_RESIDUAL = 1e-9
 NEWTON_ITERATIONS = 20
-FOLDED = 0.05
 AUGMENTATIONS = 30
 SMALLEST_STEP = 1.0 / 512
 LEAP = 1.0 / 32
@@ -100,12 +108,32 @@ class State:
     linear_iterations: int = 0
 
 
-class _Failed(Exception):
-    """A load step that did not reach equilibrium: why, and the part of it that seems in reach."""
+def start_from(element: Element, start: State | Array | None) -> Array:
+    """Unknowns of an element to start from.
 
-    def __init__(self, why: str, reach: float = 0.5) -> None:
-        super().__init__(why)
-        self.reach = reach
+    Parameters
+    ----------
+    element : Element
+    start : State or ndarray, shape (n, 3), or None
+        A state, whose unknowns are taken where it is of the same element, or displacement of the organ's vertices
+        from the scanned shape, mm; None is the scanned shape.
+
+    Raises
+    ------
+    SolverError
+        If the state or displacement is of another mesh, or not finite.
+    """
+    scanned = element.body.scanned_displacement
+    if isinstance(start, State):
+        if start.element == element.name and start.displacement.shape == scanned.shape:
+            return start.solution.copy()
+        start = start.displacement
+    moved = np.zeros_like(scanned) if start is None else np.asarray(start, dtype=np.float64)
+    if moved.shape != scanned.shape or not np.isfinite(moved).all():
+        raise SolverError(
+            f"The displacement to start from has shape {moved.shape}; give ({len(scanned)}, 3) finite numbers in mm."
+        )
+    return element.from_vertices(scanned + moved)
 
 
 class Equilibrium:
@@ -172,16 +200,20 @@ class Equilibrium:
         ------
         SolverError
             If a piece of the body is not held, the input is malformed, or no equilibrium was reached; the
-            message names where and why. The body is unchanged.
+            message names where and why. The body is unchanged, and so are its contacts.
         """
         began = time.perf_counter()
-        vertices, target = self._checked(prescribed)
+        vertices, target = checked_prescribed(self.body, prescribed)
         self.body.check_supported(vertices, np.isfinite(target), self.element.loads)
         path = None
         try:
             path = _Path(self, vertices, target, gravity, start)
             x, iterations, taken = path.follow(steps, progress)
             state = self._state(path, x, iterations, taken, time.perf_counter() - began)
+        except BaseException:
+            if path is not None:
+                path.contacts.undo()
+            raise
         finally:
             if path is not None:
                 path.linear.destroy()
@@ -189,21 +221,6 @@ class Equilibrium:
             self.body.gravity.value[:] = self.body.gravity_mm_s2
         progress("equilibrium", 1.0)
         return state
-
-    def _checked(self, prescribed: tuple[ArrayLike, ArrayLike] | None) -> tuple[Index, Array]:
-        if prescribed is None:
-            return np.empty(0, dtype=np.int64), np.empty((0, 3))
-        vertices = np.atleast_1d(np.asarray(prescribed[0], dtype=np.int64))
-        target = np.asarray(prescribed[1], dtype=np.float64)
-        target = np.broadcast_to(target, (len(vertices), 3)).copy()
-        count = len(self.body.organ.points)
-        if len(vertices) and (vertices.min() < 0 or vertices.max() >= count):
-            raise SolverError(f"A prescribed vertex is outside 0…{count - 1}.")
-        if len(np.unique(vertices)) != len(vertices):
-            raise SolverError("A vertex is prescribed twice; give each vertex one displacement.")
-        if np.isinf(target).any():
-            raise SolverError("A prescribed displacement is infinite; give millimetres.")
-        return vertices, target
 
     def _state(self, path: _Path, x: Array, iterations: int, steps: int, seconds: float) -> State:
         element = self.element
@@ -238,40 +255,20 @@ class _Path:
     ) -> None:
         self.element, self.body = solver.element, solver.body
         self.processes = self.body.processes
-        self.loosest = LOOSEST_MIXED_FORCING if self.element.mixed else LOOSEST_FORCING
+        volumes_apart = self.element.mixed or self.element.name == "P1-averaged"
+        self.loosest = LOOSEST_MIXED_FORCING if volumes_apart else LOOSEST_FORCING
         self.linear: LinearSolver = solver_for(self.element, solver.linear)
         self.vertices, self.target = vertices, target
         known = bool(np.any(self.body.scanned_displacement))
-        self.x0 = self._begin(start)
+        self.x0 = start_from(self.element, start)
         self.contacts = Contacts(self.element, self.x0)
         self._grow_loads = start is None and not known
         self.gravity = self.body.gravity_mm_s2 if gravity else np.zeros(3)
-        self._fix(vertices, target)
+        self.fixed, self.final = fixed_unknowns(self.element, vertices, target)
+        self.free = np.setdiff1d(np.arange(self.element.unknowns), self.fixed)
         self.loads = self._forces_at_start()
         self.iterations = 0
         self.relaxed = False
-
-    def _begin(self, start: State | Array | None) -> Array:
-        """Unknowns to start from: those of a state of this element, else what its vertices interpolate."""
-        if isinstance(start, State):
-            if start.element == self.element.name:
-                return start.solution.copy()
-            start = start.displacement
-        moved = np.zeros_like(self.body.scanned_displacement) if start is None else start
-        return self.element.from_vertices(self.body.scanned_displacement + moved)
-
-    def _fix(self, vertices: Index, target: Array) -> None:
-        """Prescribed unknowns, where they start and where they end."""
-        element, n = self.element, len(self.body.organ.points)
-        wanted = np.full((n, 3), np.nan)
-        wanted[vertices] = target + self.body.scanned_displacement[vertices]
-        known = element.interpolation @ np.isfinite(wanted) > 0.999
-        values = element.interpolation @ np.nan_to_num(wanted)
-        self.fixed = element.displacements[known]
-        order = np.argsort(self.fixed)
-        self.fixed = self.fixed[order]
-        self.final = values[known][order]
-        self.free = np.setdiff1d(np.arange(element.unknowns), self.fixed)
 
     def load(self, share: float) -> None:
         """Put on this share of the load."""
@@ -300,7 +297,7 @@ class _Path:
             upto = 1.0 if 1.0 - share - step < 1e-9 else share + step
             try:
                 y, spent = self._settled(*self._step(x, last, share, upto))
-            except _Failed as failure:
+            except StepFailed as failure:
                 self.contacts.back()
                 step *= min(0.5, max(0.05, failure.reach))
                 if step >= SMALLEST_STEP and self._grows():
@@ -315,12 +312,11 @@ class _Path:
             progress("equilibrium", 0.99 * share)
         return x, self.iterations, taken
 
-    def _leap(self, x: Array, share: float, upto: float, failure: _Failed) -> tuple[Array, int]:
+    def _leap(self, x: Array, share: float, upto: float, failure: StepFailed) -> tuple[Array, int]:
         """Equilibrium past a point where the path of equilibria ends, or the refusal for want of one."""
         try:
             y = self._settled(self._relax(x, upto), NEWTON_ITERATIONS)[0]
-        except _Failed:
-            self.contacts.undo()
+        except StepFailed:
             raise SolverError(
                 f"No equilibrium beyond {share:.1%} of the load: {failure}; "
                 "load or pull less, spread the load over a larger patch, or refine the mesh there."
@@ -350,7 +346,7 @@ class _Path:
                 return x, spent
             x, more = self._newton(x.copy(), np.zeros(len(self.fixed)))
             spent = max(spent, more)
-        raise _Failed(f"contact did not settle in {AUGMENTATIONS} augmentations")
+        raise StepFailed(f"contact did not settle in {AUGMENTATIONS} augmentations")
 
     def _newton(self, x: Array, move: Array) -> tuple[Array, int]:
         """Newton's method from x; `move` is what the prescribed unknowns still lack."""
@@ -363,15 +359,15 @@ class _Path:
             left = self.relative(residual)
             # Where the last step only just sufficed one more is cheap, and makes soft parts beside stiff ones right.
             if left < RELATIVE_RESIDUAL and (left < 0.1 * RELATIVE_RESIDUAL or balanced):
-                self._guard(x)
+                check_shape(self.element, x)
                 return x, iteration
             balanced = left < RELATIVE_RESIDUAL
             moved = self._any(move)
             forcing = self.loosest if moved else self._forcing(self.size(residual) / before, left)
             move = np.zeros_like(move)
-        raise _Failed(
+        raise StepFailed(
             f"Newton's method did not converge in {NEWTON_ITERATIONS} iterations "
-            f"(residual {self.relative(residual):.1e}, {self._where_force(residual)})"
+            f"(residual {self.relative(residual):.1e}, {where_force(self.element, residual, self.fixed)})"
         )
 
     def _relax(self, x: Array, upto: float) -> Array:
@@ -401,9 +397,11 @@ class _Path:
             drag *= float(np.clip(growth, 0.1, 0.5))
             x, residual = y, after
             if self.relative(residual) < RELATIVE_RESIDUAL:
-                self._guard(x)
+                check_shape(self.element, x)
                 return x
-        raise _Failed(f"the tissue does not come to rest ({self._where_force(residual)})")
+        raise StepFailed(
+            f"the tissue does not come to rest ({where_force(self.element, residual, self.fixed)})"
+        )
 
     def _diagonal(self, x: Array) -> Array:
         """Stiffness of every displacement against itself, zero for other unknowns."""
@@ -432,10 +430,12 @@ class _Path:
         self, x: Array, residual: Array, move: Array, forcing: float, drag: Array | None = None
     ) -> tuple[Array, Array]:
         """Solution of the linearised equations at x, and their right-hand side; `drag` is added to their diagonal."""
-        load = -residual
+        load, known = -residual, len(residual)
         matrix = self.element.operator(x)
         if self._any(move):
-            load -= self._force_of(matrix, move)
+            # An augmented tangent has rows of its own, which prescribed movement enters too.
+            moved = self._force_of(matrix, move)
+            load = np.concatenate([load, np.zeros(len(moved) - known)]) - moved
         load[self.fixed] = 0.0
         if drag is not None:
             added = matrix.createVecLeft()
@@ -445,20 +445,20 @@ class _Path:
         matrix.zeroRowsColumns((self.element.first_unknown + self.fixed).astype(PETSc.IntType), 1.0)
         self.linear.update(matrix)
         try:
-            change = self.linear.solve(load, forcing)
+            change = self.linear.solve(load, forcing)[:known]
         except ArithmeticError as error:
-            raise _Failed(str(error)) from error
+            raise StepFailed(str(error)) from error
         change[self.fixed] = move
         if not self.processes.every(bool(np.isfinite(change).all())):
-            raise _Failed("the tangent is singular")
-        return change, load
+            raise StepFailed("the tangent is singular")
+        return change, load[:known]
 
     def _force_of(self, matrix: PETSc.Mat, move: Array) -> Array:
-        """Force that a displacement of the prescribed unknowns makes."""
+        """Force that a displacement of the prescribed unknowns makes, in every row of the matrix."""
         moved, force = matrix.createVecRight(), matrix.createVecLeft()
         moved.array[self.fixed] = move
         matrix.mult(moved, force)
-        result: Array = np.array(force.array[: self.element.unknowns], dtype=np.float64)
+        result: Array = np.array(force.array, dtype=np.float64)
         moved.destroy()
         force.destroy()
         return result
@@ -485,8 +485,8 @@ class _Path:
             length /= 2
         worst = self.element.jacobians(x + 2 * length * change)
         if self.lowest(worst) > FOLDED:
-            raise _Failed(f"Newton's method finds no way on ({self._where_jacobian(worst)})")
-        raise _Failed(f"the tissue folds ({self._where_jacobian(worst)})", self._reach(x, change))
+            raise StepFailed(f"Newton's method finds no way on ({where_jacobian(self.body, worst)})")
+        raise StepFailed(f"the tissue folds ({where_jacobian(self.body, worst)})", self._reach(x, change))
 
     def _distance(self, change: Array) -> float:
         """Length of the displacement in a change of the unknowns."""
@@ -528,28 +528,3 @@ class _Path:
         volume = self.processes.total(float(self.body.rest_volumes.sum()))
         rounding = NEGLIGIBLE_STRAIN * shear * volume ** (2 / 3)
         return max(rounding, self.size(loaded - unloaded) + self.size(loaded))
-
-    def _guard(self, x: Array) -> None:
-        if not self.processes.every(bool(np.isfinite(x).all())):
-            raise _Failed("the displacement is not finite")
-        jacobians = self.element.jacobians(x)
-        if self.lowest(jacobians) <= MINIMUM_JACOBIAN:
-            raise _Failed(f"the tissue is crushed ({self._where_jacobian(jacobians)})")
-        everywhere = self.element.jacobians(x, nodes=True)
-        if self.lowest(everywhere) <= 0.0:
-            raise _Failed(f"the tissue is turned inside out ({self._where_jacobian(everywhere)})")
-
-    def _where_jacobian(self, jacobians: Array) -> str:
-        worst = int(np.argmin(jacobians))
-        organ, tet = self.body.organ, self.body.tet_of_cell[worst]
-        at = organ.points[organ.tets[tet]].mean(axis=0)
-        name = organ.structures[int(organ.region[tet])]
-        where = f"J = {jacobians[worst]:.2f} in {name} at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"
-        return str(self.processes.of_smallest(float(jacobians[worst]), where))
-
-    def _where_force(self, residual: Array) -> str:
-        clean = residual.copy()
-        clean[self.fixed] = 0.0
-        forces = self.element.forces_at_vertices(clean)
-        at = self.body.organ.points[int(np.argmax(np.linalg.norm(forces, axis=1)))]
-        return f"largest at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"

@@ -130,6 +130,8 @@ class LinearSolver(ABC):
     def solve(self, load: Array, tolerance: float) -> Array:
         """Solution whose residual is at most `tolerance` times the load, of the entries the load has.
 
+        A factor measures both as lengths, after its own solution with them; multigrid measures the forces.
+
         Raises
         ------
         ArithmeticError

@@ -39,12 +39,17 @@ def checked_prescribed(body: Body, prescribed: tuple[ArrayLike, ArrayLike] | Non
     Raises
     ------
     SolverError
-        If a vertex is outside the mesh or given twice, or a displacement is infinite.
+        If a vertex is outside the mesh or given twice, or a displacement is missing or infinite.
     """
     if prescribed is None:
         return np.empty(0, dtype=np.int64), np.empty((0, 3))
     vertices = np.atleast_1d(np.asarray(prescribed[0], dtype=np.int64))
     target = np.asarray(prescribed[1], dtype=np.float64)
+    if target.shape not in ((3,), (1, 3), (len(vertices), 3)):
+        raise SolverError(
+            f"{len(vertices)} vertices are prescribed and their displacements have shape {target.shape}; "
+            f"give ({len(vertices)}, 3)."
+        )
     target = np.broadcast_to(target, (len(vertices), 3)).copy()
     count = len(body.organ.points)
     if len(vertices) and (vertices.min() < 0 or vertices.max() >= count):
@@ -72,36 +77,38 @@ def fixed_unknowns(element: Element, vertices: Index, target: Array) -> tuple[In
 
 
 def check_shape(element: Element, x: Array) -> None:
-    """Refuse unknowns that are not finite, crush the tissue, or turn a cell inside out.
+    """Refuse unknowns that are not finite, crush the tissue, or turn a cell inside out; collective.
 
     Raises
     ------
     StepFailed
         Says why and where.
     """
-    if not np.isfinite(x).all():
+    body, processes = element.body, element.body.processes
+    if not processes.every(bool(np.isfinite(x).all())):
         raise StepFailed("the displacement is not finite")
     jacobians = element.jacobians(x)
-    if jacobians.min() <= MINIMUM_JACOBIAN:
-        raise StepFailed(f"the tissue is crushed ({where_jacobian(element.body, jacobians)})")
+    if processes.smallest(jacobians) <= MINIMUM_JACOBIAN:
+        raise StepFailed(f"the tissue is crushed ({where_jacobian(body, jacobians)})")
     everywhere = element.jacobians(x, nodes=True)
-    if everywhere.min() <= 0.0:
-        raise StepFailed(f"the tissue is turned inside out ({where_jacobian(element.body, everywhere)})")
+    if processes.smallest(everywhere) <= 0.0:
+        raise StepFailed(f"the tissue is turned inside out ({where_jacobian(body, everywhere)})")
 
 
 def where_jacobian(body: Body, jacobians: Array) -> str:
-    """Smallest J of the cells, with its tissue and place."""
+    """Smallest J of the cells of all processes, with its tissue and place; collective."""
     worst = int(np.argmin(jacobians))
     organ, tet = body.organ, body.tet_of_cell[worst]
     at = organ.points[organ.tets[tet]].mean(axis=0)
     name = organ.structures[int(organ.region[tet])]
-    return f"J = {jacobians[worst]:.2f} in {name} at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"
+    where = f"J = {jacobians[worst]:.2f} in {name} at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"
+    return str(body.processes.of_smallest(float(jacobians[worst]), where))
 
 
 def where_force(element: Element, residual: Array, fixed: Index) -> str:
-    """Place of the largest out-of-balance force."""
+    """Place of the largest out-of-balance force; collective."""
     clean = residual.copy()
     clean[fixed] = 0.0
-    forces = element.interpolation.T @ clean[element.displacements]
+    forces = element.forces_at_vertices(clean)
     at = element.body.organ.points[int(np.argmax(np.linalg.norm(forces, axis=1)))]
     return f"largest at x {at[0]:.0f}, y {at[1]:.0f}, z {at[2]:.0f} mm"

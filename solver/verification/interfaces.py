@@ -20,6 +20,8 @@ from solver.verification.blocks import kuhn_block
 from solver.verification.row import Row
 
 SOFT_KPA, RATIO = 2.0, 1000.0
+# One tissue alone takes five.
+MOST_ITERATIONS = 10
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,15 @@ def sheared(case: Interface, element: ElementName, move_mm: float = 4.0) -> Stat
 
 
 def run() -> list[Row]:
-    """Out-of-balance force of each, and the iterations it took, with the live element's discretisation."""
+    """Newton iterations of each, on the live element's discretisation, and the forces that are left out of balance."""
     rows = []
     for case in CASES:
         state = sheared(case, "P1-averaged")
         off = np.abs(state.reaction_mN.sum(axis=0)).max() / np.abs(state.reaction_mN).sum()
-        quantity = f"{case.name}, {state.iterations} Newton iterations: forces out of balance (share)"
+        quantity, source = f"{case.name}: Newton iterations, at most", "twice those of one tissue"
+        rows.append(
+            Row.at_most("interfaces 1:1000", quantity, state.iterations, MOST_ITERATIONS, 0.0, source)
+        )
+        quantity = f"{case.name}: forces out of balance (share)"
         rows.append(Row.compare("interfaces 1:1000", quantity, float(off), 0.0, 1e-8, "equilibrium"))
     return rows

@@ -2,7 +2,7 @@
 
 A displacement that vanishes on the boundary of a cube is chosen, u = a sin πx sin πy sin πz along a skew direction,
 and the body force that makes it an equilibrium is derived from the law by UFL. Errors on meshes n and 2n give the
-observed orders: k + 1 in L2 and k in H1 for displacements of degree k, k' + 1 for the pressure of degree k'.
+observed orders: k + 1 in L2 and k in H1 for displacements of degree k, and k for the pressure.
 """
 
 from __future__ import annotations

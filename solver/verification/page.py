@@ -17,8 +17,9 @@ from solver.verification.row import Row
 HEAD = """# Verification: problems with known answers
 
 Made by `organtwin verify --full --docs docs/verification.md`; each row is a number the solver computed, beside what it
-should be and where that comes from. Errors are relative to the reference, and absolute where it is zero. `organtwin
-verify` alone runs what is quick and fails if a row is out of its tolerance; name a problem to run it alone.
+should be and where that comes from. Errors are relative to the reference, and absolute where it is zero. An order, and
+what is to be reached at least or at most, counts on the wrong side only, with an absolute tolerance. `organtwin verify`
+alone runs what is quick and fails if a row is out of its tolerance; name a problem to run it alone.
 """
 
 

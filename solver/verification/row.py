@@ -20,7 +20,7 @@ class Row:
     reference : float
         What it should be.
     tolerance : float
-        Largest error relative to the reference; absolute where the reference is zero.
+        Largest error relative to the reference; absolute where the reference is zero or a bound.
     passed : bool
     source : str
         Where the reference comes from.
@@ -65,6 +65,15 @@ class Row:
         value = float(value)
         passed = bool(math.isfinite(value) and value >= reference - tolerance)
         return cls(problem, quantity, float(value), float(reference), tolerance, passed, source)
+
+    @classmethod
+    def at_most(
+        cls, problem: str, quantity: str, value: float, reference: float, tolerance: float, source: str
+    ) -> Row:
+        """Row that passes unless the value exceeds the reference by more than the tolerance (absolute)."""
+        value = float(value)
+        passed = bool(math.isfinite(value) and value <= reference + tolerance)
+        return cls(problem, quantity, value, float(reference), tolerance, passed, source)
 
     @classmethod
     def failed(cls, problem: str, why: str) -> Row:

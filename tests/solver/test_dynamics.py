@@ -7,7 +7,7 @@ from solver.dynamics import Damping, Dynamics
 from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
 from solver.ligaments import Ligament
-from solver.materials import Compressibility, NeoHookean, PronySeries, SaintVenantKirchhoff
+from solver.materials import Compressibility, FungDemiray, NeoHookean, PronySeries, SaintVenantKirchhoff
 from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block
 
@@ -103,6 +103,37 @@ def test_viscosity_damps_shear_and_leaves_rigid_turning_alone():
     change = motion._viscous.residual(x + h * direction, moving + h * slope * direction)
     change -= motion._viscous.residual(x - h * direction, moving - h * slope * direction)
     assert motion._viscous.tangent(x, moving, slope) @ direction == pytest.approx(change / (2 * h), abs=1e-4)
+
+
+def test_viscous_steps_converge_quadratically_in_any_rate():
+    body = block(n=1)
+    clamped, end = (np.flatnonzero(body.organ.points[:, 0] == x) for x in (0, 40))
+    move = np.zeros((len(clamped) + len(end), 3))
+    move[len(clamped) :] = [-3.0, 10.0, 0.0]
+    motion = Dynamics(body, "P1", damping=Damping(viscosity_kPa_s=5.0), inertia=False)
+    for dt_s in (1.0, 0.01):
+        motion.start()
+        frame = motion.step(dt_s, (np.r_[clamped, end], move))
+        assert frame.steps == 1
+        assert frame.iterations <= 8
+
+
+def test_forces_met_on_the_way_do_not_pass_for_balance():
+    """A law that stiffens exponentially meets huge forces in trial steps; what is returned must balance."""
+    organ = kuhn_block((20, 20, 20), (2, 2, 2), {1: "block"})
+    tissue = Tissue("block", FungDemiray(1.0, 12.0), Compressibility(1000.0), 1e-6, "test")
+    body = Body(organ, {"block": tissue}, [], STILL)
+    floor, roof = (np.flatnonzero(organ.points[:, 2] == z) for z in (0, 20))
+    move = np.zeros((len(floor) + len(roof), 3))
+    move[len(floor) :] = [12.0, 0.0, 3.0]
+    motion = Dynamics(body, "P1", inertia=False)
+    held = (np.r_[floor, roof], move)
+    frame = motion.step(1.0, held)
+    state = Equilibrium(body, "P1").solve(held)
+    assert frame.displacement == pytest.approx(state.displacement, abs=1e-9)
+    assert frame.reaction_mN.sum(axis=0) == pytest.approx(
+        [0, 0, 0], abs=1e-6 * np.abs(frame.reaction_mN).max()
+    )
 
 
 @pytest.mark.parametrize("relaxed", [False, True])
@@ -214,3 +245,13 @@ def test_malformed_movements_are_refused():
         Dynamics(body, "P1", relaxation={"spleen": SERIES})
     with pytest.raises(SolverError, match="time step is 0 s"):
         Dynamics(body, "P1").step(0.0)
+    with pytest.raises(SolverError, match="time step is 0 s"):
+        next(Dynamics(body, "P1").run(1.0, 0.0))
+    with pytest.raises(SolverError, match="duration is -1 s"):
+        next(Dynamics(body, "P1").run(-1.0, 0.1))
+    with pytest.raises(SolverError, match=r"to start from has shape \(3, 3\); give \(12, 3\) finite"):
+        Dynamics(body, "P1").start(np.zeros((3, 3)))
+    # Neither inertia nor damping by mass slows what nothing holds.
+    with pytest.raises(SolverError, match="not held against translation along the x"):
+        Dynamics(body, "P1", damping=Damping(viscosity_kPa_s=1.0), inertia=False).step(0.1)
+    assert Dynamics(body, "P1", damping=Damping(mass_per_s=1.0), inertia=False).step(0.1).steps == 1

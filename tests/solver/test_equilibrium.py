@@ -153,6 +153,10 @@ def test_malformed_requests_are_refused():
         solver.solve(([10**6], [[0, 0, 0]]))
     with pytest.raises(SolverError, match="prescribed twice"):
         solver.solve(([1, 1], np.zeros((2, 3))))
+    with pytest.raises(SolverError, match=r"2 vertices are prescribed .* shape \(3, 3\); give \(2, 3\)"):
+        solver.solve(([0, 1], np.zeros((3, 3))))
+    with pytest.raises(SolverError, match=r"to start from has shape \(3, 3\); give \(\d+, 3\) finite"):
+        solver.solve(sheared(body, 1.0), start=np.zeros((3, 3)))
     with pytest.raises(SolverError, match="is infinite"):
         solver.solve(([1], [[np.inf, 0, 0]]))
     with pytest.raises(SolverError, match="element 'P3' is unknown"):

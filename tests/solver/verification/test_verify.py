@@ -68,6 +68,9 @@ def test_a_row_passes_only_within_its_tolerance():
     assert not Row.compare("p", "q", float("nan"), 0.0, 1e-10, "s").passed
     assert Row.at_least("p", "q", 2.95, 3.0, 0.1, "s").passed
     assert not Row.at_least("p", "q", 2.85, 3.0, 0.1, "s").passed
+    assert Row.at_most("p", "q", 3.05, 3.0, 0.1, "s").passed
+    assert not Row.at_most("p", "q", 3.15, 3.0, 0.1, "s").passed
+    assert not Row.at_most("p", "q", float("nan"), 3.0, 0.1, "s").passed
 
 
 def test_unknown_problems_are_refused():
