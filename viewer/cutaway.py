@@ -13,7 +13,7 @@ from PIL import Image
 from anatomy.files import whole_or_nothing
 from anatomy.mesh import OrganMesh, unpaired_facets
 from viewer import theme
-from viewer.drawing import Plotter
+from viewer.drawing import Plotter, off_screen_plotter
 from viewer.errors import ViewerError
 
 
@@ -52,7 +52,7 @@ def mesh_cutaway(
     facets, behind = unpaired_facets(organ.tets[kept])
     region = organ.region[kept][behind]
     try:
-        plotter: Plotter = pv.Plotter(off_screen=True, window_size=[2 * size[0], 2 * size[1]])
+        plotter = off_screen_plotter((2 * size[0], 2 * size[1]))
         plotter.set_background("white")
         for value in np.unique(region).tolist():
             faces: Any = facets[region == value]

@@ -8,11 +8,23 @@ import numpy as np
 import pyvista as pv
 from numpy.typing import NDArray
 from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.vtkCommonCore import vtkLogger
 
 from viewer.theme import Colour
 
 # A PyVista plotter or Qt interactor. Its own annotations take keywords that mypy cannot match, hence Any.
 Plotter = Any
+
+
+def off_screen_plotter(size: tuple[int, int]) -> Plotter:
+    """Open a plotter of `size` (width, height) pixels that draws without a window."""
+    # Without a display VTK complains of the X server before it takes EGL, which draws as well.
+    said = vtkLogger.GetCurrentVerbosityCutoff()
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)
+    try:
+        return pv.Plotter(off_screen=True, window_size=list(size))
+    finally:
+        vtkLogger.SetStderrVerbosity(said)
 
 
 def add_surface(plotter: Plotter, mesh: pv.PolyData, colour: Colour | str, **look: Any) -> pv.Actor:

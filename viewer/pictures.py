@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pyvista as pv
 from numpy.typing import NDArray
 from PIL import Image
 
 from anatomy.files import whole_or_nothing
 from viewer import quality, theme
+from viewer.drawing import off_screen_plotter
 from viewer.errors import ViewerError
 from viewer.scene import Scene, ShownCase
 from viewer.slices import PLANES, SliceModel
@@ -55,7 +55,7 @@ class Studio:
         self.scene = Scene(case, hud=hud)
         self.size = size
         try:
-            self.plotter = pv.Plotter(off_screen=True, window_size=list(size))
+            self.plotter = off_screen_plotter(size)
             self.scene.attach(self.plotter, quality.MOVIE)
             self.scene.look_from(view)
             self.plotter.show(auto_close=False)

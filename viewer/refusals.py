@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from anatomy.errors import AnatomyError
 from solver.errors import SolverError
@@ -53,4 +54,6 @@ def _system_sentence(error: OSError) -> str:
 
 
 def _say(sentence: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print("[bold red]organtwin:[/bold red]", sentence)
+    Console(stderr=True, soft_wrap=True, highlight=False).print(
+        "[bold red]organtwin:[/bold red]", escape(sentence)
+    )

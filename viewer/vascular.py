@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -31,7 +31,10 @@ def vessels(
         ),
     ] = None,
     weighting: Annotated[
-        str, typer.Option(help="How tissue is given to vessels: 'nearest' or 'calibre'.")
+        Literal["nearest", "calibre"],
+        typer.Option(
+            help="Which vessel feeds tissue: the nearest, or the nearest for its calibre (wide ones reach farther)."
+        ),
     ] = "nearest",
     picture: Annotated[
         Path | None,
@@ -45,11 +48,17 @@ def vessels(
     """Vessel trees of a case, what closing a vessel would take, and its Couinaud segments."""
     from twin.case import Case
     from twin.perfusion import clamp as close
+    from twin.stages import Stages
 
     opened = Case.open(case)
     points = [_point(text) for text in clamp or ()]
-    with TerminalProgress(console) as progress:
-        closed = close(opened, points, weighting, progress) if points else []  # type: ignore[arg-type]
+    closed = []
+    if points:
+        with (
+            TerminalProgress(console) as progress,
+            Stages(progress).stage("clamp", "Dividing the liver between its vessels") as inner,
+        ):
+            closed = close(opened, points, weighting, inner)
     facts: dict[str, Any] = opened.facts.get("vessels") or {"trees": {}, "segments_ml": None}
     facts = {**facts, "clamps": [asdict(one) for one in closed]}
     if json_file is not None:
@@ -59,7 +68,16 @@ def vessels(
         from viewer.vessel_picture import picture_vessels
 
         picture_vessels(opened, picture)
-    _tell(opened.title, facts)
+    if not facts["trees"]:
+        console.print(
+            "The case has no vessel trees; build it with portal_vein and hepatic_vein among its structures."
+        )
+    else:
+        _tell(opened.title, facts)
+    for warning in facts.get("warnings") or opened.facts["warnings"] * (not facts["trees"]):
+        console.print(f"[yellow]Note:[/yellow] {escape(warning)}")
+    if picture is not None:
+        console.print(f"Picture: [bold]{escape(str(picture))}[/bold]")
 
 
 def _point(text: str) -> tuple[float, float, float]:
@@ -75,41 +93,48 @@ def _point(text: str) -> tuple[float, float, float]:
 
 
 def _tell(title: str, facts: dict[str, Any]) -> None:
-    if not facts["trees"]:
-        console.print("The case has no vessel trees: its label map holds no vessels inside an organ.")
-        return
-    table = Table(
-        "system",
-        "branches",
-        "Strahler order",
-        "length (mm)",
-        "blood (ml)",
-        "widest (mm)",
-        title=escape(title),
-    )
+    from viewer.theme import title_of
+
+    table = Table(title=escape(title))
+    table.add_column("tree", no_wrap=True)
+    for heading in ("branches", "Strahler order", "length (mm)", "blood (ml)", "widest (mm)"):
+        table.add_column(heading, justify="right")
     for name, tree in facts["trees"].items():
         table.add_row(
-            name, f"{tree['branches']}", f"{tree['strahler']}", f"{tree['length_mm']:.0f}", f"{tree['volume_ml']:.1f}",
-            f"{tree['calibre_mm']:.1f}",
+            escape(title_of(name)), f"{tree['branches']}", f"{tree['strahler']}", f"{tree['length_mm']:.0f}",
+            f"{tree['volume_ml']:.1f}", f"{tree['calibre_mm']:.1f}",
         )  # fmt: skip
     console.print(table)
     if facts["segments_ml"]:
-        total = sum(facts["segments_ml"].values())
-        table = Table("Couinaud segment", "volume (ml)", "share (%)", title=f"{total:.0f} ml of liver")
-        for name, ml in facts["segments_ml"].items():
-            table.add_row(name.removeprefix("liver_segment_"), f"{ml:.0f}", f"{100 * ml / total:.1f}")
-        console.print(table)
+        _tell_segments(facts["segments_ml"])
     if facts["clamps"]:
-        table = Table(
-            "closed at (mm)", "system", "calibre (mm)", "territory (ml)", "share (%)", title="Clamps"
-        )
-        for one in facts["clamps"]:
-            where = ", ".join(f"{v:g}" for v in one["point_mm"])
-            table.add_row(
-                where,
-                one["system"],
-                f"{one['calibre_mm']:.1f}",
-                f"{one['territory_ml']:.0f}",
-                f"{100 * one['share']:.1f}",
-            )
-        console.print(table)
+        _tell_clamps(facts["clamps"])
+
+
+def _tell_segments(segments_ml: dict[str, float]) -> None:
+    from anatomy.vessels.couinaud import numeral
+
+    total = sum(segments_ml.values())
+    table = Table("Couinaud segment", title=f"{total:.0f} ml of liver, vessels and tumours with it")
+    for heading in ("volume (ml)", "share (%)"):
+        table.add_column(heading, justify="right")
+    for name, ml in segments_ml.items():
+        table.add_row(numeral(name), f"{ml:.0f}", f"{100 * ml / total:.1f}")
+    console.print(table)
+
+
+def _tell_clamps(clamps: list[dict[str, Any]]) -> None:
+    from viewer.theme import title_of
+
+    table = Table("closed at (LPS mm)", title="Closed vessels, each alone")
+    table.add_column("tree", no_wrap=True)
+    for heading in ("off the point (mm)", "calibre (mm)", "territory (ml)", "share of liver (%)"):
+        table.add_column(heading, justify="right")
+    for one in clamps:
+        table.add_row(
+            ", ".join(f"{value:g}" for value in one["point_mm"]), escape(title_of(one["system"])),
+            f"{one['distance_mm']:.1f}", f"{one['calibre_mm']:.1f}", f"{one['territory_ml']:.0f}",
+            f"{100 * one['share']:.1f}",
+        )  # fmt: skip
+    table.caption = "territory: what the vessel alone feeds or, of a vein, drains"
+    console.print(table)

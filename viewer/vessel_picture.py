@@ -18,14 +18,14 @@ from anatomy.files import whole_or_nothing
 from anatomy.labels import LabelMap
 from anatomy.surfaces import show_surface
 from anatomy.vessels import VesselTree
+from anatomy.vessels.couinaud import numeral
 from twin.case import Case
 from viewer import theme
 from viewer.camera import VIEWS, View
-from viewer.drawing import Plotter, add_surface
+from viewer.drawing import Plotter, add_surface, off_screen_plotter
 from viewer.errors import ViewerError
 
 SIZE = (1000, 760)
-_NUMERALS = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII")
 _TRIANGLES = 12_000
 _LIGHT = theme.Look(opacity=0.5, specular=0.3, gloss=30.0)
 # A tube narrower than this is not seen; drawing it wider would lie about its calibre.
@@ -45,20 +45,23 @@ def picture_vessels(case: Case, path: str | Path) -> None:
     Raises
     ------
     ViewerError
-        If the case has no vessel trees or this machine cannot draw.
+        If the case has no vessel trees, the file is of another type, or this machine cannot draw.
     """
+    path = Path(path)
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ViewerError(f"'{path}' is no name for a picture; it must end in .png, .jpg or .jpeg.")
     if not case.vessels:
         raise ViewerError(
             f"The case {case.path} has no vessel trees to draw; build it with vessels among its structures."
         )
     both = np.concatenate([_view(case, view) for view in ("anterior", "inferior")], axis=1)
-    with whole_or_nothing(Path(path)) as partial:
+    with whole_or_nothing(path, ViewerError) as partial:
         Image.fromarray(both).save(partial, quality=88)
 
 
 def _view(case: Case, view: str) -> NDArray[np.uint8]:
     try:
-        plotter: Plotter = pv.Plotter(off_screen=True, window_size=[2 * SIZE[0], 2 * SIZE[1]])
+        plotter = off_screen_plotter((2 * SIZE[0], 2 * SIZE[1]))
     except (RuntimeError, ImportError) as error:
         raise ViewerError(
             f"This machine cannot draw off screen ({error}); install libegl1, libgl1 and libgl1-mesa-dri."
@@ -76,6 +79,9 @@ def _view(case: Case, view: str) -> NDArray[np.uint8]:
         plotter.add_text(
             theme.title_of(name), position=(24, 24 + 48 * number), font_size=18, color=theme.colour_of(name)
         )
+    # Seen from the front or from below the patient's right is on the left.
+    plotter.add_text("R", position=(24, SIZE[1]), font_size=22, color=theme.TEXT)
+    plotter.add_text("L", position=(2 * SIZE[0] - 64, SIZE[1]), font_size=22, color=theme.TEXT)
     plotter.renderer.ResetCameraClippingRange()
     large = np.asarray(plotter.screenshot(return_img=True), dtype=np.uint16)
     plotter.close()
@@ -92,9 +98,8 @@ def _add_segment(plotter: Plotter, segments: LabelMap, name: str) -> NDArray[np.
         plotter, mesh.compute_normals(split_vertices=False), colour,
         opacity=_LIGHT.opacity, specular=_LIGHT.specular, specular_power=_LIGHT.gloss,
     )  # fmt: skip
-    numeral = _NUMERALS[int(name.rsplit("_", 1)[1]) - 1]
     plotter.add_point_labels(
-        surface.points.mean(axis=0)[None], [numeral], font_size=44, text_color=theme.TEXT, shape=None,
+        surface.points.mean(axis=0)[None], [numeral(name)], font_size=44, text_color=theme.TEXT, shape=None,
         show_points=False, always_visible=True, bold=True,
     )  # fmt: skip
     return np.asarray(surface.points)

@@ -30,6 +30,7 @@ from anatomy.vessels.tree import VesselTree
 Array = NDArray[np.float64]
 
 SEGMENTS = tuple(f"liver_segment_{number}" for number in range(1, 9))
+_NUMERALS = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII")
 # Upper and lower segment of each sector from the left round to the right; IV is one segment.
 _UPPER, _LOWER = np.array([2, 4, 8, 7]), np.array([3, 4, 5, 6])
 # The three veins have left their confluence this far from the cava, mm.
@@ -44,6 +45,11 @@ _UNIT_ML = 30.0
 _CAUDATE_RIGHT_MM, _CAUDATE_BELOW_MM = 12.0, 10.0
 # An island smaller than this goes to the segment around it, ml.
 _ISLAND_ML = 1.0
+
+
+def numeral(segment: str) -> str:
+    """Couinaud's Roman numeral of one of `SEGMENTS`."""
+    return _NUMERALS[SEGMENTS.index(segment)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +115,10 @@ def couinaud_segments(
     image = sitk.GetImageFromArray(segment)
     image.CopyInformation(liver)
     labels = LabelMap(image, dict(enumerate(SEGMENTS, start=1)))
-    labels.warnings += [f"segment {name[-1]} was not found" for name in labels.empty.values()]
+    labels.warnings += [
+        f"Couinaud segment {numeral(name)} was not found: what lies there is counted to its neighbours"
+        for name in labels.empty.values()
+    ]
     return Couinaud(labels, veins, fork, fed)
 
 

@@ -125,13 +125,15 @@ def _segments(
     if "liver" not in labels.structures or not {"portal_vein", "hepatic_vein"} <= trees.keys():
         return None
     try:
-        return couinaud_segments(
+        found = couinaud_segments(
             whole_liver(labels), trees["portal_vein"], trees["hepatic_vein"],
             progress=lambda stage, share: progress(stage, 0.5 + 0.5 * share),
         )  # fmt: skip
     except AnatomyError as error:
         warnings.append(f"no Couinaud segments: {error}")
         return None
+    warnings += found.labels.warnings
+    return found
 
 
 def _mouths(mask: sitk.Image, name: str, labels: LabelMap) -> Array | None:

@@ -69,6 +69,8 @@ def test_the_command_shows_trees_segments_and_clamps(case, tmp_path):
     )
     assert run.exit_code == 0, run.output
     assert "Couinaud segment" in run.output
+    assert all(f"│ {numeral} " in run.output for numeral in ("II", "IV", "VIII"))
+    assert "Portal vein tree" in run.output
     facts = json.loads((tmp_path / "v.json").read_text())
     assert facts["clamps"][0]["system"] == "portal_vein"
     # The right branch feeds the anterior and posterior sectors, but for what lies nearest to its first centimetres.
@@ -77,6 +79,13 @@ def test_the_command_shows_trees_segments_and_clamps(case, tmp_path):
     refused = CliRunner().invoke(app, ["vessels", str(case.path), "--clamp=here"])
     assert refused.exit_code != 0
     assert "is no point" in refused.output
+
+
+def test_a_picture_of_another_type_is_refused_in_a_sentence(case, tmp_path):
+    run = CliRunner().invoke(app, ["vessels", str(case.path), "--picture", str(tmp_path / "vessels.txt")])
+    assert run.exit_code == 1
+    assert "must end in .png" in run.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_picture_shows_both_trees(case, tmp_path):

@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import typer
 
 from anatomy.labels import LabelMap
+from viewer.errors import ViewerError
+from viewer.refusals import refusals
 
 COMMAND = [sys.executable, "-m", "viewer.terminal"]
 
@@ -143,6 +146,16 @@ def test_no_case_no_script(tmp_path: Path) -> None:
     refused(organtwin("rehearse", tmp_path), "not a case")
     refused(organtwin("replay", tmp_path, tmp_path / "script.json", "-o", tmp_path / "out"), "not a case")
     nothing_left(tmp_path)
+
+
+def test_brackets_in_a_sentence_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    @refusals
+    def command() -> None:
+        raise ViewerError("install it with pip install 'organtwin[deep]'")
+
+    with pytest.raises(typer.Exit):
+        command()
+    assert "organtwin[deep]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["verify", "bench"])

@@ -129,3 +129,12 @@ def test_too_few_veins_or_no_bifurcation_is_refused(made):
     stem = tree.keep(range(8))
     with pytest.raises(AnatomyError, match="is not seen to divide"):
         couinaud_segments(organ, stem, veins)
+
+
+def test_a_segment_that_is_not_there_is_said(made):
+    image, organ, tree, _, _ = made
+    at = positions(image)
+    cut = filled(image, (sitk.GetArrayViewFromImage(organ) > 0) & (np.hypot(at[..., 0], at[..., 1]) > 60.0))
+    found = couinaud_segments(cut, tree, hepatic())
+    assert "liver_segment_1" not in found.labels.structures
+    assert "Couinaud segment I was not found" in found.labels.warnings[0]
