@@ -5,7 +5,8 @@ Both run along the front of the spine, the aorta left of the middle, the cava ri
 higher up. Each is followed as a chain of discs (see `tube`) with the place beside and in front of the vertebral
 bodies as prior; bone counts as fat, so that the vertebra behind makes an edge too. The region of the vessel's own
 values within the chain of discs is the vessel (see `growing`). Where no disc stands out from what surrounds it, the
-vessel ends. The ascending aorta and the arch are not followed.
+vessel ends; where the cava cannot be told from the liver beside it, it is not given at all rather than guessed. The
+ascending aorta and the arch are not followed.
 """
 
 from __future__ import annotations
@@ -30,11 +31,17 @@ _FRONT_MM = {"aorta": (13.0, 9.0), "cava": (20.0, 13.0)}
 _WINDOW_MM = (75.0, 15.0, 95.0)
 _STEP_HU, _FAT_HU = 45.0, -100.0
 _MOVE_COST = 0.04
-_MARROW_HU = 110.0
+# The front edge of a vertebral body lies so far before the column's centre, mm: usual, least and most. The centre may
+# lie in the arch, whose bone is thicker than an old vertebral body's cortex.
+_HALF_BODY_MM, _LEAST_FRONT_MM, _MOST_FRONT_MM = 17.0, 8.0, 60.0
+_STRIP_MM = 10.0
 # The aorta divides at the iliac crests' level (L4), the cava one vertebra lower.
 _BELOW_CREST_MM = {"aorta": 5.0, "cava": 18.0}
 _LEAST_SCORE, _LEAST_LENGTH_MM = 0.22, 25.0
 _REACH_MM, _FADE_MM = 2.5, 1.0
+# The share of a disc's rim, a ring so far outside it, that may have the disc's own value.
+_RIM_MM = (2.0, 5.0)
+_ALIKE_HU, _MOST_ALIKE = 12.0, 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +84,12 @@ def _follow(body: Body, kind: str, others: Mask) -> GreatVessel | None:
     rows = np.arange(len(chain))
     seen = scores[rows, chain[:, 0], chain[:, 1], chain[:, 2]]
     clear = ndimage.gaussian_filter1d(seen, 8.0 / edge, mode="nearest") > _LEAST_SCORE
+    if kind == "cava":
+        clear &= _tells_itself(body, window, chain, radii)
     runs, count = ndimage.label(clear)
     if count == 0:
         return None
-    # One chain: from the first clear slice to the last, over unclear gaps no longer than the clear parts.
+    # One chain: from the first clear slice to the last.
     lengths = np.bincount(runs)[1:] * edge
     keep = np.flatnonzero(lengths >= _LEAST_LENGTH_MM) + 1
     if keep.size == 0:
@@ -92,6 +101,31 @@ def _follow(body: Body, kind: str, others: Mask) -> GreatVessel | None:
         return None
     discs = _discs(body, window, chain, radii, int(first), int(last))
     return _region(body, discs, hidden, float(np.clip(np.median(seen[first : last + 1]), 0.0, 1.0)))
+
+
+def _tells_itself(
+    body: Body, window: tuple[slice, slice, slice], chain: NDArray[np.int64], radii: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Slices where the disc is a vessel of its own.
+
+    Where the cava is as bright as the liver, the caudate lobe beside it makes the better disc: it is as large as the
+    discs get, and liver of the same value goes on behind a part of its rim.
+    """
+    edge = body.edge_mm
+    alike = np.zeros(len(chain))
+    y, x = np.ogrid[: body.trunk.shape[1], : body.trunk.shape[2]]
+    for z, (row, column, number) in enumerate(chain):
+        away = np.hypot(y - row - window[1].start, x - column - window[2].start) * edge
+        radius = radii[number] * edge
+        inside = body.even[z][away < radius - 2.0]
+        rim = body.even[z][(away > radius + _RIM_MM[0]) & (away < radius + _RIM_MM[1])]
+        alike[z] = float((np.abs(rim - np.median(inside)) < _ALIKE_HU).mean()) if rim.size else 1.0
+    width = 8.0 / edge
+    largest_disc = ndimage.gaussian_filter1d(
+        (chain[:, 2] == len(radii) - 1).astype(float), width, mode="nearest"
+    )
+    apart = ndimage.gaussian_filter1d(alike, width, mode="nearest") < _MOST_ALIKE
+    return np.asarray(apart & (largest_disc < 0.5))
 
 
 def _window(body: Body, kind: str) -> tuple[tuple[slice, slice, slice], NDArray[np.float32]]:
@@ -114,20 +148,27 @@ def _window(body: Body, kind: str) -> tuple[tuple[slice, slice, slice], NDArray[
 
 
 def _vertebral_front(body: Body) -> NDArray[np.float64]:
-    """Row of the vertebral bodies' front edge in every slice, smoothed; voxels."""
+    """Row of the vertebral bodies' front edge in every slice, smoothed; voxels.
+
+    Only bone counts, which has a cortex: vessels full of contrast are as dense. Slices through a disc, which show
+    none, take the edge of their neighbours.
+    """
     edge = body.edge_mm
-    front = body.spine[:, 1].copy()
-    # Soft marrow in old age; the strip between aorta and cava holds no vessel as dense with contrast.
-    dense = body.bone | (body.even > _MARROW_HU)
+    front = np.full(len(body.spine), np.nan)
+    reach, half = int(_MOST_FRONT_MM / edge), _STRIP_MM / edge
     for z, (x, y) in enumerate(body.spine):
-        reach = int(60.0 / edge)
-        columns = slice(max(0, round(x - 14.0 / edge)), max(1, round(x + 2.0 / edge) + 1))
+        columns = slice(max(0, round(x - half)), max(1, round(x + half) + 1))
         low = max(0, int(y) - reach)
-        strip = dense[z, low : int(y) + 1, columns]
+        strip = ndimage.binary_fill_holes(body.bone[z])[low : int(y) + 1, columns]
         rows = np.flatnonzero(strip.mean(axis=1) > 0.5) if strip.size else np.empty(0)
-        front[z] = low + rows[0] if rows.size else y - 17.0 / edge
-    reach = max(1, round(20.0 / edge))
-    return np.asarray(ndimage.gaussian_filter1d(ndimage.median_filter(front, 2 * reach + 1), 8.0 / edge))
+        if rows.size and (y - low - rows[0]) * edge > _LEAST_FRONT_MM:
+            front[z] = low + rows[0]
+    every, seen = np.arange(len(front)), np.flatnonzero(np.isfinite(front))
+    if seen.size == 0:
+        return np.asarray(body.spine[:, 1] - _HALF_BODY_MM / edge)
+    near = max(1, round(20.0 / edge))
+    steady = np.array([np.median(front[seen[np.abs(seen - z) <= near]]) for z in seen])
+    return np.asarray(ndimage.gaussian_filter1d(np.interp(every, seen, steady), 8.0 / edge))
 
 
 def _discs(
