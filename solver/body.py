@@ -61,8 +61,8 @@ class Body:
     reference_points : ndarray, shape (n, 3), optional
         Stress-free vertex positions; default the scanned ones.
     fibres : ndarray, shape (m, d, 3), or callable, optional
-        Unit directions of up to d fibre families of each tetrahedron, in the stress-free shape, for laws that
-        have them; or a function from points (k, 3) of that shape to directions (k, d, 3), where they turn
+        Directions of up to d fibre families of each tetrahedron, of any length, in the stress-free shape, for laws
+        that have them; or a function from points (k, 3) of that shape to directions (k, d, 3), where they turn
         within a tetrahedron.
     stabilisation : float
         Share of the change of volume that "P1-averaged" leaves unaveraged, see `solver.averaging`; the live tier
@@ -245,13 +245,25 @@ class Body:
             raise SolverError(
                 f"Fibres have shape {self.fibres.shape}; give ({count}, families, 3) unit vectors."
             )
+        directions = self._unit_fibres(self.fibres)
         space = fem.functionspace(self.mesh, ("DG", 0, (3,)))
         fields = []
-        for family in range(self.fibres.shape[1]):
+        for family in range(directions.shape[1]):
             field = fem.Function(space)
-            field.x.array[:] = self.cells_from_organ(self.fibres[:, family]).ravel()
+            field.x.array[:] = self.cells_from_organ(directions[:, family]).ravel()
             fields.append(field)
         return tuple(fields)
+
+    def _unit_fibres(self, fibres: Array) -> Array:
+        """Unit directions, shape (m, d, 3), zero where a tissue without fibres was given none."""
+        lengths = np.linalg.norm(fibres, axis=2)
+        families = np.zeros(256, dtype=np.int64)
+        for value, name in self.organ.structures.items():
+            families[value] = self.tissues[name].law.fibres if name in self.tissues else 0
+        needed = families[self.organ.region][:, None] > np.arange(fibres.shape[1])
+        if not np.isfinite(lengths).all() or (needed & (lengths == 0)).any():
+            raise SolverError("Fibres have directions without a length; give unit vectors.")
+        return np.asarray(fibres / np.where(lengths > 0, lengths, 1.0)[..., None])
 
     def _turning_fibres(self, directions: Callable[[Array], Array]) -> tuple[Any, ...]:
         space = fem.functionspace(self.mesh, ("DG", 2, (3,)))
@@ -262,7 +274,8 @@ class Body:
         values = np.asarray(directions(points.reshape(-1, 3)[order]), dtype=np.float64)
         if values.ndim != 3 or values.shape[2] != 3:
             raise SolverError(f"The fibre function gives shape {values.shape}; give (points, families, 3).")
-        if not (np.linalg.norm(values, axis=2) > 0).all():
+        lengths = np.linalg.norm(values, axis=2)
+        if not (np.isfinite(lengths) & (lengths > 0)).all():
             raise SolverError("The fibre function gives directions without a length; give unit vectors.")
         fields = []
         for family in range(values.shape[1]):

@@ -66,7 +66,7 @@ class Element:
     Parameters
     ----------
     body : Body
-    name : {"P2-P1", "P1-P1", "P2", "P1"}
+    name : {"P2-P1", "P1-P1", "P2", "P1", "P1-averaged"}
     loads : sequence of Load
 
     Attributes
@@ -217,11 +217,16 @@ class Element:
         """A sparse matrix of this process alone, handed to PETSc in place of the one before."""
         matrix.sort_indices()
         csr = (matrix.indptr.astype(PETSc.IntType), matrix.indices.astype(PETSc.IntType), matrix.data)
-        if self._operator is not None:
-            self._operator.destroy()
+        self.destroy()
         self._operator = PETSc.Mat().createAIJ(size=matrix.shape, csr=csr, comm=PETSc.COMM_SELF)
         self._operator.setOption(PETSc.Mat.Option.KEEP_NONZERO_PATTERN, True)
         return self._operator
+
+    def destroy(self) -> None:
+        """Free the matrix; on several processes Python cannot, for all have to at once."""
+        if self._operator is not None:
+            self._operator.destroy()
+            self._operator = None
 
     def jacobians(self, x: Array, nodes: bool = False) -> Array:
         """Smallest J at the quadrature points of each cell, and at its corners and midpoints too, shape (m,)."""

@@ -217,6 +217,8 @@ class Equilibrium:
         finally:
             if path is not None:
                 path.linear.destroy()
+            if self.body.processes.count > 1:
+                self.element.destroy()
             # The forms of a body are shared: leave its own gravity in them.
             self.body.gravity.value[:] = self.body.gravity_mm_s2
         progress("equilibrium", 1.0)

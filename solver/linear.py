@@ -244,7 +244,9 @@ class Iterative(LinearSolver):
         self._source = self._source or PETSc.Mat()
         self._matrix.convert("aij", self._source)
         if not self._source.getNearNullSpace().handle:
-            self._source.setNearNullSpace(self._rigid_motions())
+            motions = self._rigid_motions()
+            self._source.setNearNullSpace(motions)
+            motions.destroy()
 
     def _split(self) -> None:
         """Displacements first, pressures by the Schur complement."""
@@ -252,11 +254,14 @@ class Iterative(LinearSolver):
         first = element.first_unknown
         moved = PETSc.IS().createGeneral((element.displacements.ravel() + first).astype(PETSc.IntType), comm)
         moved.setBlockSize(3)
-        moved.compose("nearnullspace", self._rigid_motions())
+        motions = self._rigid_motions()
+        moved.compose("nearnullspace", motions)
         pressed = PETSc.IS().createGeneral((element.pressures + first).astype(PETSc.IntType), comm)
         split = self._krylov.getPC()
         split.setType("fieldsplit")
         split.setFieldSplitIS(("u", moved), ("p", pressed))
+        for held in (motions, moved, pressed):
+            held.destroy()
         split.setFieldSplitType(PETSc.PC.CompositeType.SCHUR)
         split.setFieldSplitSchurFactType(PETSc.PC.FieldSplitSchurFactType.UPPER)
         self._mass = self._scaled_mass()
@@ -281,7 +286,9 @@ class Iterative(LinearSolver):
         element = self.element
         nodes = element.interpolation @ element.body.reference_points
         coordinates = PETSc.Vec().createWithArray(nodes.ravel(), bsize=3, comm=element.body.processes.comm)
-        return PETSc.NullSpace().createRigidBody(coordinates)
+        motions = PETSc.NullSpace().createRigidBody(coordinates)
+        coordinates.destroy()
+        return motions
 
     def solve(self, load: Array, tolerance: float) -> Array:
         """See `LinearSolver.solve`."""

@@ -50,6 +50,13 @@ class Traction:
     traction_kPa: tuple[float, float, float]
     conservative = True
 
+    def __post_init__(self) -> None:
+        traction = np.asarray(self.traction_kPa, dtype=np.float64)
+        if traction.shape != (3,) or not np.isfinite(traction).all():
+            raise SolverError(
+                f"The traction on '{self.patch}' is {self.traction_kPa!r} kPa; give three finite numbers."
+            )
+
     def virtual_work(self, body: Body, u: Any, v: Any, share: fem.Constant) -> ufl.Form:
         """Virtual work of the load, scaled by `share`, at displacement u in direction v."""
         traction = fem.Constant(body.mesh, np.asarray(self.traction_kPa, dtype=np.float64))

@@ -39,7 +39,15 @@ FOLDS = (
 
 
 class Inverse(ABC):
-    """A discretisation that is asked for its stress-free shape; an iterate is that shape, (n, 3) mm."""
+    """A discretisation that is asked for its stress-free shape; an iterate is that shape, (n, 3) mm.
+
+    Attributes
+    ----------
+    refusal : str
+        Why the last misfit that was None is.
+    """
+
+    refusal = FOLDS
 
     @abstractmethod
     def renew(self, x: Array) -> bool:
@@ -47,7 +55,7 @@ class Inverse(ABC):
 
     @abstractmethod
     def misfit(self, x: Array) -> Array | None:
-        """Correction of x, of its shape; None where a tetrahedron would fold."""
+        """Correction of x, of its shape; None where there is none, as `refusal` says."""
 
 
 def find_rest(
@@ -76,7 +84,7 @@ def find_rest(
         If none is found.
     """
     inverse.renew(x)
-    misfit = _settled(inverse.misfit(x))
+    misfit = _settled(inverse, x)
     tried: list[tuple[Array, Array]] = []
     first = distance = mark = _largest(misfit)
     for count in range(1, iterations + 1):
@@ -88,9 +96,9 @@ def find_rest(
             x, misfit = found
         slow = count % PATIENCE == 0 and _largest(misfit) > POOR_CONTRACTION * mark
         if (found is None or slow) and inverse.renew(x):
-            tried, misfit = [], _settled(inverse.misfit(x))
+            tried, misfit = [], _settled(inverse, x)
         elif found is None:
-            raise SolverError(FOLDS)
+            raise SolverError(inverse.refusal)
         if count % PATIENCE == 0:
             mark = _largest(misfit)
         distance = _largest(misfit)
@@ -107,9 +115,10 @@ def _largest(misfit: Array) -> float:
     return float(np.linalg.norm(misfit, axis=1).max())
 
 
-def _settled(misfit: Array | None) -> Array:
+def _settled(inverse: Inverse, x: Array) -> Array:
+    misfit = inverse.misfit(x)
     if misfit is None:
-        raise SolverError(FOLDS)
+        raise SolverError(inverse.refusal)
     return misfit
 
 

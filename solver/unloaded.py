@@ -19,7 +19,7 @@ from solver.elements import ElementName
 from solver.equilibrium import Equilibrium, State
 from solver.errors import SolverError
 from solver.loads import Load
-from solver.resting import ITERATIONS, Inverse, at_rest, find_rest
+from solver.resting import FOLDS, ITERATIONS, Inverse, at_rest, find_rest
 
 Array = NDArray[np.float64]
 
@@ -97,10 +97,12 @@ class _Reference(Inverse):
     def misfit(self, x: Array) -> Array | None:
         """Scanned less reloaded shape, mm, shape (n, 3); None where the shape folds or has no equilibrium."""
         if (tet_volumes(x, self.body.organ.tets) <= 0).any():
+            self.refusal = FOLDS
             return None
         try:
             trial = Equilibrium(self.body.on_reference(x), self.element, self.loads)
             self._last = trial.solve(start=self._last)
-        except SolverError:
+        except SolverError as error:
+            self.refusal = f"The stress-free shape cannot bear its load. {error}"
             return None
         return -self._last.displacement

@@ -60,7 +60,7 @@ class Law(ABC):
     @property
     @abstractmethod
     def initial_shear_kPa(self) -> float:
-        """Shear modulus of the undeformed tissue in kPa (the largest, where the law has directions)."""
+        """Shear modulus of the undeformed tissue in kPa, of the matrix where fibres are a term of their own."""
 
     @abstractmethod
     def energy(

@@ -39,6 +39,8 @@ def test_fibres_may_be_a_function_of_the_place():
     # Any length: directions are made unit vectors.
     asked = settled(lambda points: np.broadcast_to(3 * ALONG, (len(points), 1, 3)), ActiveStress(2.0))
     assert np.allclose(asked.displacement, given.displacement, atol=1e-8)
+    longer = settled(np.broadcast_to(3 * ALONG, (len(ORGAN.tets), 1, 3)), ActiveStress(2.0))
+    assert np.allclose(longer.displacement, given.displacement, atol=1e-8)
 
 
 def test_a_body_without_fibres_cannot_pull():
@@ -48,6 +50,8 @@ def test_a_body_without_fibres_cannot_pull():
         Equilibrium(body(lambda points: points), "P2-P1", [ActiveStress(1.0)])
     with pytest.raises(SolverError, match="directions without a length"):
         Equilibrium(body(lambda points: 0 * points[:, None]), "P2-P1", [ActiveStress(1.0)])
+    with pytest.raises(SolverError, match="Fibres have directions without a length"):
+        Equilibrium(body(np.full((len(ORGAN.tets), 1, 3), np.nan)), "P2-P1", [ActiveStress(1.0)])
     with pytest.raises(SolverError, match="no structure 'heart'"):
         Equilibrium(
             body(lambda points: 1 + points[:, None]), "P2-P1", [ActiveStress(1.0, structures=["heart"])]

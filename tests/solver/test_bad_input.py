@@ -9,8 +9,8 @@ from solver.attachments import Attachment
 from solver.body import Body
 from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
-from solver.loads import Traction
-from solver.materials import Compressibility, NeoHookean
+from solver.loads import Pressure, Traction
+from solver.materials import Compressibility, Guccione, NeoHookean
 from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block
 
@@ -128,3 +128,38 @@ def test_a_load_past_the_limit_point_names_its_share_and_the_place(element):
         crushing.solve((floor, np.zeros((len(floor), 3))))
     bearable = Equilibrium(body, element, [Traction("top", (0, 0, -0.4))])
     assert bearable.solve((floor, np.zeros((len(floor), 3)))).minimum_jacobian > 0.3
+
+
+def test_fibres_are_directions_and_tissues_with_fibres_need_them():
+    organ = kuhn_block(
+        (20, 20, 20),
+        (2, 2, 2),
+        {1: "wall", 2: "rest"},
+        lambda c: np.where(c[:, 2] < 10, 1, 2).astype(np.uint8),
+    )
+    wall = Tissue("wall", Guccione(1.0, 8.0, 2.0, 4.0), Compressibility(50.0), 1e-6, "test")
+    floor, roof = face(organ, 2, 0), face(organ, 2, 20)
+    move = np.zeros((len(floor) + len(roof), 3))
+    move[len(floor) :, 0] = 2.0
+
+    def energy(length, bare):
+        fibres = np.zeros((len(organ.tets), 1, 3))
+        fibres[:, 0, 0] = length
+        fibres[organ.region == bare] = 0.0
+        body = Body(organ, {"wall": wall, "rest": SOFT}, [], STILL, fibres=fibres)
+        return Equilibrium(body, "P1").solve((np.r_[floor, roof], move)).strain_energy_uJ
+
+    assert energy(3.0, 2) == pytest.approx(energy(1.0, 0), rel=1e-12)
+    with pytest.raises(SolverError, match="Fibres have directions without a length"):
+        energy(1.0, 1)
+
+
+def test_loads_that_are_no_numbers():
+    with pytest.raises(
+        SolverError, match=r"traction on 'top' is \(0, 0, nan\) kPa; give three finite numbers"
+    ):
+        Traction("top", (0, 0, np.nan))
+    with pytest.raises(SolverError, match=r"traction on 'top' is \(1, 2\) kPa"):
+        Traction("top", (1, 2))
+    with pytest.raises(SolverError, match="pressure on 'top' is inf kPa"):
+        Pressure("top", np.inf)

@@ -7,6 +7,7 @@ from solver.contact import Contact
 from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
 from solver.ligaments import Ligament
+from solver.loads import Traction
 from solver.rigid import Plane
 from solver.unloaded import unload
 from solver.verification.blocks import kuhn_block
@@ -62,3 +63,12 @@ def test_what_hangs_by_a_ligament_rests_in_the_scan():
     assert np.abs(Equilibrium(free, "P2", [cord]).solve().displacement).max() > 0.05
     with pytest.raises(SolverError, match="cannot be found in contact"):
         unload(body, "P2", loads=[Contact("table", "top", Plane((0, 0, 40), (0, 0, -1)))])
+
+
+def test_a_load_that_the_scan_could_not_bear_is_refused_for_what_it_is():
+    organ = kuhn_block((40, 20, 20), (2, 1, 1))
+    corners = organ.points[organ.exterior]
+    bed, top = (organ.exterior[(corners[:, :, 2] == z).all(axis=1)] for z in (0, 20))
+    body = Body(organ, attachments=[Attachment("bed", bed, 5.0, 5.0)], patches={"top": top})
+    with pytest.raises(SolverError, match=r"shape cannot bear its load\. No equilibrium beyond \d+.\d% of"):
+        unload(body, "P1", loads=[Traction("top", (0, 0, -400.0))])
