@@ -89,7 +89,8 @@ def read_volume(
         raise AnatomyError(f"no {what} at {path}: check the path")
     kind = file_type(path)
     if kind is None:
-        raise AnatomyError(f"{path} is no {what} this version reads: give {', '.join(FILE_TYPES)}")
+        dicom = ", or DICOM (a folder, a zip archive or an enhanced file)" if what == "scan" else ""
+        raise AnatomyError(f"{path} is no {what} this version reads: give {', '.join(FILE_TYPES)}{dicom}")
     if path.is_dir():
         raise AnatomyError(f"{path} is a folder where one {what} file is needed")
     grid = nifti.read_grid(path) if kind in (".nii", ".nii.gz") else None

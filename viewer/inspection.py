@@ -143,11 +143,13 @@ def write_inspection(path: str | Path, case: Any, found: dict[str, Any], progres
         raise ViewerError(f"'{path}' is no name for a page; it must end in .html.")
     progress("Drawing the mesh", 0.0)
     cutaway = _jpeg(mesh_cutaway(case.organ, size=(1200, 640)))
+    progress("Drawing the mesh", 1.0)
     full = SliceModel(case.scan, case.labels)
     structures = []
     for done, entry in enumerate(found["structures"]):
-        progress("Drawing the outlines", 0.1 + 0.8 * done / len(found["structures"]))
+        progress("Drawing the outlines", done / len(found["structures"]))
         structures.append(_shown(entry) | {"slices": _outlines(case, full, entry["name"])})
+    progress("Drawing the outlines", 1.0)
     page = (
         report._environment()
         .from_string(_template())
@@ -168,7 +170,6 @@ def write_inspection(path: str | Path, case: Any, found: dict[str, Any], progres
     )
     with whole_or_nothing(path, ViewerError) as partial:
         partial.write_text(page, encoding="utf-8")
-    progress("Inspection", 1.0)
 
 
 @cache
@@ -281,7 +282,7 @@ def _mesh_facts(organ: OrganMesh, found: dict[str, Any]) -> list[tuple[str, str]
         ("Typical edge", "" if mesh["edge_mm"] is None else f"{mesh['edge_mm']:.1f} mm"),
         ("Separate pieces", str(organ.report.get("pieces", ""))),
         ("Pinched vertices", str(organ.report.get("pinched_vertices", ""))),
-        ("Meshed in", f"{organ.report['seconds']} s" if "seconds" in organ.report else ""),
+        ("Meshed in", f"{organ.report['seconds']:.1f} s" if "seconds" in organ.report else ""),
     ]
     return [(name, value) for name, value in rows if value]
 

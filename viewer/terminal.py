@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 
+_WITH_VESSELS = "* with the vessels that run through it"
+
 CaseFolder = Annotated[Path, typer.Argument(metavar="CASE", help="Case folder.", show_default=False)]
 JsonFile = Annotated[
     Path | None,
@@ -383,12 +385,22 @@ def _has_display() -> bool:
 
 
 def _tell_case(case: Any) -> None:
-    table = Table("structure", "volume (ml)", "mesh (ml)", "tetrahedra", title=escape(case.title))
+    carried, confidence = case.facts.get("carried") or {}, case.facts.get("confidence") or {}
+    table = Table("structure", title=escape(case.title))
+    for heading in ("volume (ml)", "mesh (ml)", "tetrahedra", *["confidence (%)"] * bool(confidence)):
+        table.add_column(heading, justify="right")
     for entry in case.facts["structures"]:
-        meshed = entry["mesh_volume_ml"]
-        shown = "shown in the tissue" if meshed is None else f"{meshed:.1f}"
-        tets = "" if meshed is None else f"{entry['tets']}"
-        table.add_row(entry["name"], f"{entry['volume_ml']:.1f}", shown, tets)
+        name, meshed = entry["name"], entry["mesh_volume_ml"]
+        with_vessels = "*" if name in carried.values() else ""
+        cells = [
+            f"{entry['volume_ml']:.1f}",
+            f"in {carried.get(name, 'the tissue')}" if meshed is None else f"{meshed:.1f}{with_vessels}",
+            "" if meshed is None else f"{entry['tets']:,}",
+        ]
+        if confidence:
+            cells.append(f"{100 * confidence[name]:.0f}" if name in confidence else "")
+        table.add_row(escape(name), *cells)
+    table.caption = _WITH_VESSELS if carried else None
     console.print(table)
     for warning in case.facts["warnings"]:
         console.print(f"[yellow]Note:[/yellow] {escape(warning)}")
@@ -398,24 +410,37 @@ def _tell_case(case: Any) -> None:
 def _tell_inspection(found: dict[str, Any]) -> None:
     sure = any(entry["confidence"] is not None for entry in found["structures"])
     table = Table("structure", title=escape(found["title"]))
-    for heading in ("labels\nml", "mesh\nml", "error\n%", "mean\nmm", "largest\nmm", *["sure\n%"] * sure):
+    for heading in (
+        "labels\nml",
+        "mesh\nml",
+        "error\n%",
+        "mean\nmm",
+        "largest\nmm",
+        *["confidence\n%"] * sure,
+    ):
         table.add_column(heading, justify="right")
     number = lambda value, form: "" if value is None else form.format(value)  # noqa: E731 - a cell
     for entry in found["structures"]:
         carried, confidence = entry["carried_by"], entry["confidence"]
         cells = [
             f"{entry['labels_ml']:.1f}",
-            f"in {carried}" if carried else number(entry["mesh_ml"], "{:.1f}"),
+            f"in {carried}"
+            if carried
+            else number(entry["mesh_ml"], "{:.1f}") + "*" * bool(entry["with_carried"]),
             number(entry["mesh_error_percent"], "{:+.2f}"),
             number(entry["distance_mean_mm"], "{:.2f}"),
             number(entry["distance_max_mm"], "{:.2f}"),
         ]
         if sure:
             cells.append(number(None if confidence is None else 100 * confidence, "{:.0f}"))
-        table.add_row(entry["name"], *cells)
+        table.add_row(escape(entry["name"]), *cells)
         if not entry["surface_closed"]:
-            console.print(f"[yellow]Note:[/yellow] the shown surface of {entry['name']} is not closed")
+            console.print(
+                f"[yellow]Note:[/yellow] the shown surface of {escape(entry['name'])} is not closed"
+            )
     table.caption = "error: of the mesh's volume; mean, largest: distance of its surface from the labels'"
+    if any(entry["with_carried"] for entry in found["structures"]):
+        table.caption += f"; {_WITH_VESSELS}"
     console.print(table)
     mesh = found["mesh"]
     angles, ratio = mesh["dihedral_deg"], mesh["radius_ratio"]
@@ -425,6 +450,13 @@ def _tell_inspection(found: dict[str, Any]) -> None:
     )
     for warning in found["warnings"]:
         console.print(f"[yellow]Note:[/yellow] {escape(warning)}")
+
+
+def _plain(value: float) -> str:
+    """Three digits without powers of ten; what is too small to matter only says so."""
+    if 0 < abs(value) < 0.001:
+        return "under 0.001"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _tell_metrics(metrics: dict[str, Any]) -> None:
@@ -437,7 +469,7 @@ def _tell_metrics(metrics: dict[str, Any]) -> None:
         ("worst_frame_ms", "worst frame", "ms"),
     ):
         value = metrics[name]
-        table.add_row(words, "not compared, see the report" if value is None else f"{value:.3g} {unit}")
+        table.add_row(words, "not compared, see the report" if value is None else f"{_plain(value)} {unit}")
     console.print(table)
 
 

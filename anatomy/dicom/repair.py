@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from anatomy.dicom.pixels import AIR_HU, stored_planes
+from anatomy.dicom.slices import counted
 from anatomy.dicom.stack import Stack
 from anatomy.errors import AnatomyError
 from anatomy.images import quiet
@@ -49,7 +50,7 @@ def drop_copies(stack: Stack) -> tuple[Stack, Repair]:
             f"{differing} of the {len(copies)} slices at the place of another in {stack.where} show something "
             "else: they are several phases, and drop would mix them; export one phase"
         )
-    words = f"{len(copies)} slice(s) at the place of another" + (
+    words = f"{counted(len(copies), 'slice')} at the place of another" + (
         f", {differing} of them with another picture" if differing else ""
     )
     return Stack([one for index, one in enumerate(stack.slices) if index not in copies]), Repair(

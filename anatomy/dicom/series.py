@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anatomy.dicom.slices import KINDS, Slice, number_of
+from anatomy.dicom.slices import KINDS, Slice, counted, number_of
 from anatomy.dicom.stack import Stack
 from anatomy.errors import AnatomyError
 from anatomy.repairs import Fault, Repair, refuse_unmended
@@ -57,7 +57,9 @@ def choose(
         group, beside = _only(place, groups, slices)
         if beside is not None:
             refuse_unmended([beside], wanted)
-            done.append(Repair("drop", f"{len(slices) - len(group.slices)} picture(s) beside the series"))
+            done.append(
+                Repair("drop", f"{counted(len(slices) - len(group.slices), 'picture')} beside the series")
+            )
         stack_number = None
     else:
         group, stack_number = _picked(place, groups, str(series))
@@ -106,7 +108,7 @@ def _only(place: Path, groups: list[Group], slices: Sequence[Slice]) -> tuple[Gr
         )
     if not groups:
         scouts = sum(one.is_localiser for one in slices)
-        what = f"{len(slices)} single picture(s)"
+        what = counted(len(slices), "single picture")
         if scouts:
             what = f"localisers alone ({scouts} of {len(slices)} pictures)"
         raise AnatomyError(f"{place} holds {what} and no volume: give a series of slices")
@@ -116,9 +118,9 @@ def _only(place: Path, groups: list[Group], slices: Sequence[Slice]) -> tuple[Gr
     if not others:
         return group, None
     scouts = sum(one.is_localiser for one in others)
-    parts = [f"{scouts} localiser picture(s)"] if scouts else []
+    parts = [counted(scouts, "localiser picture")] if scouts else []
     if len(others) > scouts:
-        parts.append(f"{len(others) - scouts} single picture(s)")
+        parts.append(counted(len(others) - scouts, "single picture"))
     return group, Fault(
         f"{place} holds {' and '.join(parts)}, such as {others[0].path.name}, beside the series {group}; "
         f"--series {group.number} picks that series",

@@ -22,6 +22,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from anatomy.errors import AnatomyError
+from anatomy.images import file_type
 from anatomy.progress import Progress
 
 _TAGS = [
@@ -156,9 +157,13 @@ def slices_below(folder: Path, progress: Progress) -> list[Slice]:
         if count % 20 == 0:
             progress("Reading the scan's headers", count / len(files))
     if not found:
-        raise AnatomyError(
-            f"no DICOM images in {folder} ({len(files)} files): give the folder that holds the slices"
+        volumes = [p.name for p in files if file_type(p)]
+        hint = (
+            f"give the file itself, such as {volumes[0]}"
+            if volumes
+            else "give the folder that holds the slices"
         )
+        raise AnatomyError(f"no DICOM images in {folder} ({counted(len(files), 'file')}): {hint}")
     return found
 
 
@@ -179,6 +184,11 @@ def slices_in(path: Path) -> list[Slice]:
         raise AnatomyError(
             f"{path} says where its slices lie in a way that cannot be read: give the original series"
         ) from error
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as '1 slice' or '3 slices'."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def number_of(header: Dataset, tag: str) -> float | None:

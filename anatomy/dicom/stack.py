@@ -163,8 +163,9 @@ def _gap_words(stack: Stack) -> str:
     gaps, odd = stack.gaps, stack.odd_gaps
     at = int(odd[np.argmax(np.abs(gaps[odd] - stack.usual_gap))])
     a, b = stack.slices[at].name, stack.slices[at + 1].name
+    many = f" ({odd.size} such gaps)" if odd.size > 1 else ""
     return (
         f"the slices are not evenly spaced: {gaps[at]:.4g} mm between {a} and {b} in {stack.where}, "
-        f"{stack.usual_gap:.4g} mm elsewhere ({odd.size} such gap(s)): slices are missing, so copy the whole "
+        f"{stack.usual_gap:.4g} mm elsewhere{many}: slices are missing, so copy the whole "
         "series again"
     )

@@ -24,6 +24,7 @@ from anatomy.segmentation.mr_brain import label_brain
 
 __all__ = ["available", "segment"]
 
+_LABELS = "give a label map from another tool (--labels)"
 # Air in a CT lies at -1000 HU, and no MR image has such values.
 _CT_AIR = -500
 
@@ -62,7 +63,7 @@ def segment(scan: Scan, structures: Iterable[str], progress: Progress = silent) 
     if set(wanted) <= set(_MR):
         _check_mr(scan, wanted)
         return label_brain(scan, wanted, progress)
-    _check_ct(scan)
+    _check_ct(scan, wanted)
     workspace = Abdomen(scan, progress)
     found = {name: _CT[name](workspace) for name in _CT if name in wanted}
     wanted = workspace.merged_trees(wanted, found)
@@ -85,7 +86,8 @@ def _wanted(structures: Iterable[str]) -> list[str]:
     for name in wanted:
         if name not in available():
             raise AnatomyError(
-                f"no protocol finds '{name}' in a scan yet (there are {', '.join(available())}): give a label map of it"
+                f"no protocol finds '{name}' in a scan yet (in CT: {', '.join(_CT)}; in T1-weighted MR of the head: "
+                f"{', '.join(_MR)}): {_LABELS}"
             )
     for_mr = [name for name in wanted if name in _MR]
     if for_mr and len(for_mr) < len(wanted):
@@ -97,15 +99,17 @@ def _wanted(structures: Iterable[str]) -> list[str]:
 def _check_mr(scan: Scan, wanted: list[str]) -> None:
     if scan.modality != "MR" and scan.array.min() <= _CT_AIR:
         raise AnatomyError(
-            f"the scan is a CT and {', '.join(wanted)} are found in T1-weighted MR images: give a label map instead"
+            f"the scan is a CT, and the protocols find {', '.join(wanted)} in T1-weighted MR images: {_LABELS}"
         )
 
 
-def _check_ct(scan: Scan) -> None:
+def _check_ct(scan: Scan, wanted: list[str]) -> None:
     if scan.modality == "MR":
-        raise AnatomyError("the scan is an MR image and the protocols are for CT: give a label map instead")
+        raise AnatomyError(
+            f"the scan is an MR image, and the protocols find {', '.join(wanted)} in CT: {_LABELS}"
+        )
     if scan.array.min() > _CT_AIR:
         raise AnatomyError(
             f"the scan's values ({scan.array.min():g} to {scan.array.max():g}) are no Hounsfield units with air "
-            "around a body: is it a CT?"
+            f"around a body, and the protocols find {', '.join(wanted)} in CT: {_LABELS}"
         )

@@ -160,14 +160,19 @@ class Change:
     left_ml: dict[str, float]
 
     def sentences(self) -> list[str]:
-        """What a person must be told: what was taken from other structures, or left to them."""
+        """What a person must be told: what others lost or kept, or that nothing changed."""
+        if not (self.added_ml or self.removed_ml or self.left_ml):
+            return [
+                f"A correction of {self.structure} changed nothing: is its place right? LPS mm grow to the patient's "
+                "left, back and head."
+            ]
         said = [
             f"A correction of {self.structure} took {ml:.1f} ml from {name}."
             for name, ml in self.taken_ml.items()
         ]
         return said + [
             f"A correction of {self.structure} reaches {ml:.1f} ml into {name}, which kept them; allow it with "
-            f"from_others."
+            '"from_others": true in the file of corrections.'
             for name, ml in self.left_ml.items()
         ]
 

@@ -92,6 +92,14 @@ def test_brush_adds_and_removes_exactly_the_balls_of_its_path(made: tuple[Scan, 
     assert np.array_equal(again.mask("liver"), labels.mask("liver") | (touched & (labels.array == 0)))
 
 
+def test_a_correction_that_changes_nothing_says_so(made: tuple[Scan, LabelMap]) -> None:
+    scan, labels = made
+    corner = at(scan.image, np.array([1, 1, 1]))
+    done = correct(scan, labels, [Seed("liver", points_mm=[corner], inside=False)])
+    assert np.array_equal(done.array, labels.array)
+    assert any("changed nothing" in said for said in done.warnings)
+
+
 def test_other_structures_are_changed_only_on_request_and_then_it_is_said(
     made: tuple[Scan, LabelMap],
 ) -> None:

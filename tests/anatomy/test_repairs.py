@@ -136,7 +136,7 @@ def test_copies_are_dropped_and_phases_are_not(tmp_path: Path, planes: np.ndarra
         Scan.read(tmp_path / "copy")
     scan = Scan.read(tmp_path / "copy", repair="drop")
     assert np.array_equal(scan.array, planes)
-    assert [str(repair) for repair in scan.repairs] == ["drop: 1 slice(s) at the place of another"]
+    assert [str(repair) for repair in scan.repairs] == ["drop: 1 slice at the place of another"]
     write_slices(tmp_path / "phases", planes, upright(8))
     write_slices(tmp_path / "phases", planes // 2, upright(8), prefix="t")
     with pytest.raises(AnatomyError, match=r"8 of the 8 slices .* several phases, and drop would mix them"):
@@ -159,9 +159,7 @@ def test_localisers_are_named_and_left_out_where_that_is_asked_for(
     write_slices(
         tmp_path / "scout", planes[:2], upright(2), ImageType=scout, SeriesInstanceUID="1.2.5", SeriesNumber=1
     )
-    with pytest.raises(
-        AnatomyError, match=r"2 localiser picture\(s\).*--series 1 picks.*--repair drop leaves"
-    ):
+    with pytest.raises(AnatomyError, match=r"2 localiser pictures.*--series 1 picks.*--repair drop leaves"):
         Scan.read(tmp_path)
     assert np.array_equal(Scan.read(tmp_path, repair="drop").array, planes)
     picked = Scan.read(tmp_path, series=1)

@@ -98,6 +98,10 @@ def test_bad_folders_are_refused_in_one_sentence(
     (tmp_path / "empty").mkdir()
     with pytest.raises(AnatomyError, match=r"no DICOM images in .*empty"):
         Scan.read(tmp_path / "empty")
+    (tmp_path / "files").mkdir()
+    sitk.WriteImage(sitk.Image(4, 4, 4, sitk.sitkInt16), str(tmp_path / "files" / "ct.nii.gz"))
+    with pytest.raises(AnatomyError, match=r"\(1 file\): give the file itself, such as ct\.nii\.gz"):
+        Scan.read(tmp_path / "files")
     with pytest.raises(AnatomyError, match="check the path"):
         Scan.read(tmp_path / "nowhere")
     single = write_series(tmp_path / "single", voxels[:1])[0]
