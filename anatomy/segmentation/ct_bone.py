@@ -36,11 +36,17 @@ _PIECE_ML, _BRIGHTER_HU, _BRIGHT_SHARE, _EVEN_SHARE, _CONTRAST_HU = 1.0, 40.0, 0
 # Marrow: gaps of the cortex closed within a slice, areas filled, and how many of 26 rays must meet bone how near.
 _GAP_MM, _HOLE_MM2, _ENCLOSED_MM2 = 3.0, 1500.0, 3000.0
 _RAYS, _REACH_MM = 24, 45.0
+# The sacrum's cortex is thin and its foramina let rays through: three quarters of them are enough there.
+_SACRAL_RAYS, _SACRUM_ASIDE_MM, _SACRUM_FRONT_MM = 20, 60.0, 20.0
 # Marrow and disc against the canal's contents (20 to 40 HU).
 _CANAL_HU, _CANAL_MM2, _CANAL_ASIDE_MM = 70.0, 900.0, 16.0
 # Metal on the working grid, and how far its streaks spoil a border.
 _METAL_HU, _STREAK_MM = 2000.0, 20.0
-_STEP_HU = 100.0
+# A border is clear when the values beside it differ by more than these and what noise alone makes of them: the
+# extremes of 27 neighbours lie two standard deviations either way.
+_STEP_HU, _NOISE_STEPS = 100.0, 4.0
+# Skin and fat are thicker than this and lie between bone and air, unless the field of view ends there.
+_UNCOVERED_MM, _UNCOVERED_ML, _AIR_HU = 5.0, 0.2, -800.0
 _SPOILT_SHARE, _THICK_MM, _UNSURE = 0.01, 4.0, 0.5
 
 
@@ -53,7 +59,8 @@ class WholeBone:
     mask : ndarray, shape (z, y, x), bool
         On the working grid.
     confidence : float
-        Share of the bone's surface, 0 to 1, at which values fall by at least 100 HU outwards and no metal is near.
+        Share of the bone's surface, 0 to 1, at which values fall outwards by 100 HU more than noise would make them
+        and no metal is near.
     warnings : tuple of str
         What a person should know: metal, a field of view that cuts bone off, thick slices, contrast.
     """
@@ -80,7 +87,7 @@ def find_whole_bone(body: Body, vessels: Mask, thickest_mm: float = 0.0) -> Whol
     if vessels.any():
         place &= ~grow(vessels, 2.0 * edge, edge)
     dense, contrast_ml = _dense_bone(body, place)
-    whole = _with_marrow(dense, edge)
+    whole = _with_marrow(body, dense)
     whole &= place & ~_canal(body, dense, whole)
     whole = _border_at_half_height(body, whole)
     return WholeBone(whole, *_trust(body, whole, contrast_ml, thickest_mm))
@@ -132,11 +139,22 @@ def _rimless(body: Body, dense: Mask) -> Mask:
     return found
 
 
-def _with_marrow(dense: Mask, edge: float) -> Mask:
+def _with_marrow(body: Body, dense: Mask) -> Mask:
     """Dense bone with what it encloses in axial slices, in both kinds of longitudinal ones, or along rays."""
+    edge = body.edge_mm
     axial, coronal, sagittal = (_enclosed_in_slices(dense, axis, edge) for axis in range(3))
     whole = dense | axial | (coronal & sagittal)
-    return whole | (_rays_that_meet(whole, edge) >= _RAYS)
+    needed = np.where(_sacral(body), _SACRAL_RAYS, _RAYS)
+    return whole | (_rays_that_meet(whole, edge) >= needed)
+
+
+def _sacral(body: Body) -> Mask:
+    """Where the sacrum lies: around the spine's line and behind it, below the iliac crests."""
+    z, y, x = np.ogrid[: body.hu.shape[0], : body.hu.shape[1], : body.hu.shape[2]]
+    aside = np.abs(x - body.spine[:, 0][:, None, None]) * body.edge_mm
+    front = (body.spine[:, 1][:, None, None] - y) * body.edge_mm
+    below = z < (body.iliac_crest or 0)
+    return np.asarray(below & (aside < _SACRUM_ASIDE_MM) & (front < _SACRUM_FRONT_MM))
 
 
 def _enclosed_in_slices(bone: Mask, axis: int, edge: float) -> Mask:
@@ -225,7 +243,8 @@ def _trust(
     inside = ndimage.maximum_filter(np.where(whole, hu, -1000.0), 3)
     outside = ndimage.minimum_filter(np.where(whole, 3000.0, hu), 3)
     surface = whole & ~shrink(whole, edge, edge)
-    clear = surface & (inside - outside > _STEP_HU) & ~spoilt
+    step = _STEP_HU + _NOISE_STEPS * _noise(body)
+    clear = surface & (inside - outside > step) & ~spoilt
     confidence = float(clear.sum() / max(1, surface.sum()))
     warnings = []
     share = float(spoilt.sum() / whole.sum())
@@ -234,7 +253,7 @@ def _trust(
             f"{100 * share:.0f} % of the bone lies within {_STREAK_MM:.0f} mm of metal: "
             "streaks may count as bone there, and metal does"
         )
-    if _reaches_side(whole):
+    if _cut_off(body, whole):
         warnings.append("bone reaches the side of the scan: the field of view cuts part of it off")
     if thickest_mm > _THICK_MM:
         warnings.append(
@@ -250,5 +269,21 @@ def _trust(
     return confidence, tuple(warnings)
 
 
-def _reaches_side(mask: Mask) -> bool:
-    return bool(mask[:, [0, -1]].any() or mask[:, :, [0, -1]].any())
+def _noise(body: Body) -> float:
+    """Standard deviation of soft tissue against its neighbourhood on the working grid, HU."""
+    soft = body.trunk & (body.even > 0.0) & (body.even < 100.0)
+    if not soft.any():
+        return 0.0
+    rest = (body.hu - ndimage.uniform_filter(body.hu, 3))[soft]
+    # 1.4826 makes the median absolute deviation a standard deviation (Rousseeuw & Croux 1993, JASA 88:1273).
+    return 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+
+
+def _cut_off(body: Body, bone: Mask) -> bool:
+    """Bone at the side of the image, or bare in the air where a round field of view ends."""
+    if bone[:, [0, -1]].any() or bone[:, :, [0, -1]].any():
+        return True
+    edge = body.edge_mm
+    beyond = (body.hu < _AIR_HU) & ~body.trunk & ~body.limbs
+    bare = bone & grow(beyond, max(_UNCOVERED_MM, 1.5 * edge), edge)
+    return float(bare.sum()) * edge**3 / 1000.0 > _UNCOVERED_ML

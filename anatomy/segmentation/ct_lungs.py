@@ -112,9 +112,8 @@ def _trust(body: Body, left: Mask, right: Mask, thickest_mm: float) -> tuple[flo
         return 0.0, ()
     edge = body.edge_mm
     surface = lungs & ~shrink(lungs, edge, edge)
-    # Two voxels either way, as a border shared by two voxels takes three to cross.
-    inside = ndimage.minimum_filter(np.where(lungs, body.hu, 3000.0), 5)
-    outside = ndimage.maximum_filter(np.where(lungs, -2000.0, body.hu), 5)
+    inside = ndimage.minimum_filter(np.where(lungs, body.hu, 3000.0), 3)
+    outside = ndimage.maximum_filter(np.where(lungs, -2000.0, body.hu), 3)
     clear = surface & (inside < _AERATED_HU) & (outside > _TISSUE_HU)
     confidence = float(clear.sum() / surface.sum())
     warnings = []
