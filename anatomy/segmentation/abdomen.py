@@ -22,7 +22,7 @@ from anatomy.segmentation.ct_kidneys import Kidney, find_kidneys
 from anatomy.segmentation.ct_liver import NATIVE_HU, Liver, find_liver
 from anatomy.segmentation.ct_liver_tumour import find_tumours
 from anatomy.segmentation.ct_liver_vessels import Vessels, find_vessels
-from anatomy.segmentation.ct_lungs import find_both_lungs
+from anatomy.segmentation.ct_lungs import Lungs, find_both_lungs
 from anatomy.segmentation.ct_spleen import find_spleen
 from anatomy.segmentation.morphology import Mask
 
@@ -91,27 +91,35 @@ class Abdomen:
         return self._moved(self.landmarks.trunk)
 
     @cached_property
-    def _both_lungs(self) -> tuple[Mask, Mask]:
-        return find_both_lungs(self.landmarks)
+    def _thickest_mm(self) -> float:
+        return float(max(self.scan.spacing_mm))
+
+    @cached_property
+    def _both_lungs(self) -> Lungs:
+        found = find_both_lungs(self.landmarks, self._thickest_mm)
+        self.warnings += found.warnings
+        return found
 
     def lungs(self) -> Mask:
         """Both lungs."""
-        left, right = self._both_lungs
-        return self._told("lungs", self._moved(left | right), 1.0)
+        found = self._both_lungs
+        return self._told("lungs", self._moved(found.left | found.right), found.confidence)
 
     def lung_left(self) -> Mask:
         """The left lung."""
-        return self._told("lung_left", self._moved(self._both_lungs[0]), 1.0)
+        return self._told("lung_left", self._moved(self._both_lungs.left), self._both_lungs.confidence)
 
     def lung_right(self) -> Mask:
         """The right lung."""
-        return self._told("lung_right", self._moved(self._both_lungs[1]), 1.0)
+        return self._told("lung_right", self._moved(self._both_lungs.right), self._both_lungs.confidence)
 
     def bone(self) -> Mask:
         """Bone with its marrow."""
         aorta = self._aorta
         vessels = aorta.mask if aorta is not None else np.zeros_like(self.landmarks.trunk)
-        return self._told("bone", self._moved(find_whole_bone(self.landmarks, vessels)), 0.9)
+        found = find_whole_bone(self.landmarks, vessels, self._thickest_mm)
+        self.warnings += found.warnings
+        return self._told("bone", self._moved(found.mask), found.confidence)
 
     @cached_property
     def _kidneys(self) -> dict[str, Kidney]:

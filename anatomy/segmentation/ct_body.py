@@ -27,6 +27,8 @@ _LUNG_HU = -400.0
 _GAS_HU = -950.0
 _BONE_HU, _CORTEX_HU = 180.0, 350.0
 _LUNG_ML = 30.0
+# A forearm is at least 40 mm thick; a table's shell is not, and its foam is nearly air.
+_LIMB_ML, _LIMB_DEPTH_MM = 100.0, 20.0
 # A hip bone has over 100 ml of dense bone, a rib under 20.
 _BESIDE_SPINE_MM, _PELVIS_ML = 35.0, 60.0
 
@@ -111,14 +113,31 @@ class Body:
         # Repeated end slices keep the cut ends of the scan from counting as skin.
         closed_ends = np.pad(self.trunk, ((1, 1), (0, 0), (0, 0)), mode="edge")
         depth = distance(~closed_ends, edge)[1:-1]
-        rib = self.bone & (depth < 60) & ~self._near_spine(60.0)
+        rib = self.bone & (depth < 60) & ~self.near_spine(60.0)
         if not rib.any():
             return rib
         weight = smoothed(rib, 15.0, edge)
         rib_depth = smoothed(rib * depth, 15.0, edge) / np.maximum(weight, 1e-6)
         return self.trunk & (depth < rib_depth + 1.0) & (distance(rib, edge) < 25.0)
 
-    def _near_spine(self, radius_mm: float) -> Mask:
+    @cached_property
+    def limbs(self) -> Mask:
+        """Arms or legs that lie apart from the trunk in the scan; a table is thinner than they are."""
+        edge = self.edge_mm
+        dense = opened(self.hu > _BODY_HU, 4.0, edge)
+        depth = distance(~dense, edge)
+        parts, count = ndimage.label(dense)
+        volume = np.bincount(parts.ravel(), minlength=count + 1) * edge**3 / 1000.0
+        keep = (volume > _LIMB_ML) & (
+            np.atleast_1d(ndimage.maximum(depth, parts, np.arange(count + 1))) > _LIMB_DEPTH_MM
+        )
+        keep[np.unique(parts[self.trunk])] = False
+        keep[0] = False
+        found = keep[parts]
+        return filled(grow(found, edge, edge)) if found.any() else found
+
+    def near_spine(self, radius_mm: float) -> Mask:
+        """What lies within a radius of the vertebral column's centre in its axial slice."""
         _, y, x = np.ogrid[: self.trunk.shape[0], : self.trunk.shape[1], : self.trunk.shape[2]]
         sx, sy = self.spine[:, 0][:, None, None], self.spine[:, 1][:, None, None]
         near: Mask = np.hypot(x - sx, y - sy) * self.edge_mm <= radius_mm
