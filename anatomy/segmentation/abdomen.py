@@ -17,6 +17,7 @@ from anatomy.scan import Scan
 from anatomy.segmentation.border import border_sharpness, place_border
 from anatomy.segmentation.ct_body import Body, find_body
 from anatomy.segmentation.ct_bone import find_whole_bone
+from anatomy.segmentation.ct_gallbladder import find_gallbladder
 from anatomy.segmentation.ct_great_vessels import GreatVessel, find_aorta, find_cava
 from anatomy.segmentation.ct_kidneys import Kidney, find_kidneys
 from anatomy.segmentation.ct_liver import NATIVE_HU, Liver, find_liver
@@ -160,6 +161,20 @@ class Abdomen:
             return self._told(name, self._nothing(), 0.0)
         return self._placed(name, found.mask, found.values.noise, found.score)
 
+    def gallbladder(self) -> Mask:
+        """The gallbladder, only where everything speaks for it."""
+        self.progress("Looking for the gallbladder", 0.0)
+        liver = self.organ
+        others = np.zeros_like(liver.mask)
+        for kidney in self._kidneys.values():
+            others |= kidney.mask
+        if self._aorta is not None:
+            others |= self._aorta.mask
+        found = find_gallbladder(self.landmarks, liver.mask, liver.value_hu, liver.noise_hu, others)
+        if found is None:
+            return self._told("gallbladder", self._nothing(), 0.0)
+        return self._placed("gallbladder", found.mask, found.values.noise, found.evidence)
+
     def _other_organs(self) -> Mask:
         """Kidneys, and the liver where there is one."""
         others = np.zeros_like(self.landmarks.trunk)
@@ -268,6 +283,7 @@ PROTOCOLS: dict[str, Callable[[Abdomen], Mask]] = {
     "spleen": Abdomen.spleen,
     "kidney_left": Abdomen.kidney_left,
     "kidney_right": Abdomen.kidney_right,
+    "gallbladder": Abdomen.gallbladder,
     "inferior_vena_cava": Abdomen.cava,
     "aorta": Abdomen.aorta,
     "liver_tumour": Abdomen.tumours,
