@@ -14,6 +14,7 @@ from anatomy import structures as vocabulary
 from anatomy.errors import AnatomyError
 from anatomy.progress import Progress
 from anatomy.scan import Scan
+from anatomy.segmentation import ct_warnings
 from anatomy.segmentation.border import border_sharpness, place_border
 from anatomy.segmentation.ct_body import Body, find_body
 from anatomy.segmentation.ct_bone import find_whole_bone
@@ -27,8 +28,6 @@ from anatomy.segmentation.ct_lungs import find_both_lungs
 from anatomy.segmentation.ct_spleen import find_spleen
 from anatomy.segmentation.morphology import Mask
 
-# Dental and joint metal exceeds what bone reaches (about 2000 HU).
-_METAL_HU = 2500
 # Below this share of clearly owned volume the two venous trees are not offered apart.
 _TREES_LEAST = 0.6
 # A kidney's ellipsoid fits this well when all of it lies in fat.
@@ -53,11 +52,7 @@ class Abdomen:
         self.scan = scan
         self.progress = progress
         self.confidence: dict[str, float] = {}
-        self.warnings: list[str] = []
-        if scan.array.max() > _METAL_HU:
-            self.warnings.append(
-                f"metal in the scan ({scan.array.max():g} HU): streaks may spoil the borders near it"
-            )
+        self.warnings: list[str] = ct_warnings.metal(scan)
 
     @cached_property
     def landmarks(self) -> Body:
@@ -187,29 +182,45 @@ class Abdomen:
     def liver(self) -> Mask:
         """The whole liver, vessels and tumours within it included."""
         mask = self._liver_mask
-        ends = self._cut_ends(mask)
-        if ends:
-            self.warnings.append(f"the liver reaches the {ends} of the scan: part of it is missing")
+        self._say_of("liver", mask)
         return mask
+
+    @cached_property
+    def _aorta_hu(self) -> float | None:
+        return None if self._aorta is None else self._aorta.values.middle
+
+    def _say_phase(self, name: str) -> None:
+        """Warn once where a structure needs another contrast phase than the scan's."""
+        phase = ct_warnings.phase(self._aorta_hu, self.organ.value_hu)
+        self.warnings += ct_warnings.another_phase(name, phase, self._aorta_hu)
+
+    def _say_of(self, name: str, mask: Mask) -> None:
+        """Warn where an organ is cut off, or where a whole one has an odd size."""
+        cut = ct_warnings.cut_off(name, mask, self.scan)
+        self.warnings += cut or ct_warnings.odd_size(name, mask, self.scan)
 
     def tumours(self) -> Mask:
         """All dark tumours together."""
+        self._say_phase("liver_tumour")
         on_working, confidence = find_tumours(self.organ, self.progress)
         mask = self._moved(on_working) & self._liver_mask
         return self._told("liver_tumour", mask, confidence)
 
     def vessels(self) -> Mask:
         """All vessels inside the liver."""
+        self._say_phase("liver_vessels")
         mask = self._moved(self._blood.mask, self._blood.image) & self._liver_mask
         return self._told("liver_vessels", mask, self._blood.confidence)
 
     def portal_vein(self) -> Mask:
         """The portal tree inside the liver; empty where it could not be told apart."""
+        self._say_phase("portal_vein")
         self.confidence["portal_vein"] = self._blood.confidence * self._blood.trees_confidence
         return self._moved(self._blood.portal, self._blood.image) & self._liver_mask
 
     def hepatic_vein(self) -> Mask:
         """The hepatic tree inside the liver; empty where it could not be told apart."""
+        self._say_phase("hepatic_vein")
         self.confidence["hepatic_vein"] = self._blood.confidence * self._blood.trees_confidence
         return self._moved(self._blood.hepatic, self._blood.image) & self._liver_mask
 
@@ -235,10 +246,9 @@ class Abdomen:
         body = self.landmarks
         sharp = border_sharpness(body, mask, noise_hu)
         placed = self._told(name, place_border(body, mask, noise_hu, self.scan.image), min(1.0, sure) * sharp)
-        ends = self._cut_ends(placed)
         title = vocabulary.find(name).title
-        if ends and name not in _RUNNING_THROUGH:
-            self.warnings.append(f"the {title} reaches the {ends} of the scan: part of it is missing")
+        if name not in _RUNNING_THROUGH:
+            self._say_of(name, placed)
         if self.confidence[name] < _UNSURE and placed.any():
             self.warnings.append(
                 f"the {title} is uncertain (confidence {self.confidence[name]:.2f}): look at its border"
@@ -251,18 +261,6 @@ class Abdomen:
         if not mask.any():
             self.warnings.append(f"{vocabulary.find(name).title}: none was found in the scan")
         return mask
-
-    def _cut_ends(self, mask: Mask) -> str:
-        """'top', 'bottom' or 'top and bottom' where the mask reaches the scan's first or last axial slice."""
-        direction = self.scan.direction
-        axis = int(np.abs(direction[2]).argmax())
-        ends = np.moveaxis(mask, 2 - axis, 0)
-        first, last = ("bottom", "top") if direction[2, axis] > 0 else ("top", "bottom")
-        return " and ".join(
-            sorted(
-                (word for word, plane in ((first, ends[0]), (last, ends[-1])) if plane.any()), reverse=True
-            )
-        )
 
     def _moved(self, mask: NDArray[np.bool_], grid: sitk.Image | None = None) -> Mask:
         """A mask of another grid on the scan's, its border interpolated linearly."""

@@ -11,7 +11,7 @@ from anatomy.agreement import dice
 from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
 from anatomy.scan import Scan
-from anatomy.segmentation import available, segment
+from anatomy.segmentation import available, ct_warnings, segment
 from anatomy.segmentation.ct_tumour import tumour_from_seed
 from anatomy.segmentation.growing import values_in, without_necks
 from anatomy.segmentation.tube import best_chain, disc_scores
@@ -75,7 +75,7 @@ def test_a_gallbladder_is_found_and_none_is_invented(patient: tuple[Scan, LabelM
     array[ndimage.binary_dilation(bag, iterations=2) & ~together(truth)] = -100
     image = sitk.GetImageFromArray(array)
     image.CopyInformation(scan.image)
-    without = segment(Scan(image), ["gallbladder"])
+    without = segment(Scan(image), ["liver", "gallbladder"])
     assert "gallbladder" not in without.structures
     assert without.confidence["gallbladder"] == 0.0
     assert any("gallbladder: none was found" in said for said in without.warnings)
@@ -136,6 +136,31 @@ def test_values_are_not_moved_by_fat_of_a_hilum() -> None:
     values = values_in(even, np.ones(even.shape, dtype=bool))
     assert values.middle == pytest.approx(100.0, abs=4.0)
     assert values.noise < 10.0
+
+
+def test_the_phase_is_told_and_a_structure_that_needs_another_is_named() -> None:
+    assert ct_warnings.phase(42.0, 55.0) == "without contrast"
+    assert ct_warnings.phase(320.0, 70.0) == "arterial"
+    assert ct_warnings.phase(151.0, 97.0) == "portal venous or later"
+    assert ct_warnings.phase(None, 97.0) is None
+    assert "portal venous phase" in ct_warnings.another_phase("portal_vein", "arterial", 320.0)[0]
+    assert ct_warnings.another_phase("portal_vein", "portal venous or later", 151.0) == []
+    assert ct_warnings.another_phase("spleen", "arterial", 320.0) == []
+
+
+def test_odd_sizes_and_cut_borders_are_told() -> None:
+    scan = Scan(sitk.Image(60, 60, 60, sitk.sitkInt16))
+    mask = np.zeros((60, 60, 60), dtype=bool)
+    mask[10:50, 10:50, 10:50] = True
+    assert ct_warnings.odd_size("spleen", mask, scan) == [
+        "the spleen has 64 ml; 95 % of healthy adults have 81 to 322 ml"
+    ]
+    assert ct_warnings.cut_off("spleen", mask, scan) == []
+    mask[:, :, 0] = mask[59] = True
+    assert "reaches the top and bottom and side of the scan" in ct_warnings.cut_off("spleen", mask, scan)[0]
+    bean = np.zeros((60, 60, 60), dtype=bool)
+    bean[0:60, 28:32, 28:32] = True
+    assert "the right kidney is 59 mm long" in ct_warnings.odd_size("kidney_right", bean, scan)[0]
 
 
 def test_protocols_are_listed() -> None:
