@@ -153,7 +153,7 @@ class Abdomen:
 
     def _great_vessel(self, name: str, found: GreatVessel | None) -> Mask:
         if found is None:
-            return self._told(name, self._nothing(), 0.0)
+            return self._told(name, self._nothing(), 0.0, " that stands out from what lies beside it")
         return self._placed(name, found.mask, found.values.noise, found.score)
 
     def gallbladder(self) -> Mask:
@@ -167,7 +167,8 @@ class Abdomen:
             others |= self._aorta.mask
         found = find_gallbladder(self.landmarks, liver.mask, liver.value_hu, liver.noise_hu, others)
         if found is None:
-            return self._told("gallbladder", self._nothing(), 0.0)
+            reason = " for certain: it may be removed, empty, or hold stones or dense bile"
+            return self._told("gallbladder", self._nothing(), 0.0, reason)
         return self._placed("gallbladder", found.mask, found.values.noise, found.evidence)
 
     def _other_organs(self) -> Mask:
@@ -255,11 +256,11 @@ class Abdomen:
             )
         return placed
 
-    def _told(self, name: str, mask: Mask, confidence: float) -> Mask:
+    def _told(self, name: str, mask: Mask, confidence: float, reason: str = "") -> Mask:
         """The mask, its confidence noted; a warning where there is none."""
         self.confidence[name] = confidence if mask.any() else 0.0
         if not mask.any():
-            self.warnings.append(f"{vocabulary.find(name).title}: none was found in the scan")
+            self.warnings.append(f"{vocabulary.find(name).title}: none was found in the scan{reason}")
         return mask
 
     def _moved(self, mask: NDArray[np.bool_], grid: sitk.Image | None = None) -> Mask:

@@ -1,8 +1,8 @@
 """The gallbladder in a CT: a smooth bag of bile in the fossa of the liver's underside, or nothing.
 
-Bile is near water in every phase; 25 HU and more is sludge, blood or contrast (Rebner et al. 1985, AJR 145:237), and
-such a bag is not looked for. Fluid in the duodenum, stomach and colon has the same value, so a candidate must prove
-itself in all of these: it is thick, even in value and convex; it lies against the liver over a good part of its
+Bile is near water in every phase; 25 HU and more is abnormal, sludge most often ("CT evaluation of intracholecystic
+bile", AJR 1985), and such a bag is not looked for. Fluid in the duodenum, stomach and colon has the same value, so a
+candidate must prove itself in all of these: it is thick, even in value and convex; it lies against the liver over a good part of its
 surface but is not enclosed by it as a cyst is; the liver covers it from above; it is in front of the spine's right;
 no gas is next to it; and it has a gallbladder's volume. Where none does, or two do alike, the answer is none: the
 gallbladder is often removed or empty, and an invented one is worse than a missing one.

@@ -1,12 +1,11 @@
 """The kidneys in a CT, with or without contrast.
 
-Protocol. A kidney is a bean of soft tissue 11 cm long (Emamian et al. 1993, AJR 160:83) that lies in fat beside the
+Protocol. A kidney is a bean of soft tissue 11 cm long (Glodny et al. 2009, BMC Urol 9:19) that lies in fat beside the
 spine, its upper pole leaning inwards. The place is found by a matched filter: an ellipsoid of that size should hold
 tissue and the shell around it fat, near where a kidney lies beside the spine. The values inside give the kidney's
 range, whatever the phase; the region of that range near the ellipsoid (see `growing`) is the kidney. Fat of the
 sinus and a wide renal pelvis stay outside. A side where no place fits, or where what was found has no kidney's size
-or values, is empty:
-a kidney may be missing or lie in the pelvis.
+or values, is empty: a kidney may be missing or lie in the pelvis.
 """
 
 from __future__ import annotations

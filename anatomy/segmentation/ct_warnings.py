@@ -20,7 +20,8 @@ _METAL_HU = 2500
 _CONTRAST_HU, _ARTERIAL_HU = 90.0, 220.0
 # The liver has taken up contrast by the portal venous phase: half the aorta's value or more.
 _PORTAL_SHARE = 0.45
-# Central 95 % of 2989 healthy liver donors, ml (Kim et al. 2021, Radiology, reference intervals by CT).
+# Central 95 % of 2989 healthy liver donors, ml (Kim et al. 2021, "Population-based and personalized
+# reference intervals for liver and spleen volumes", Radiology).
 _VOLUMES_ML = {"liver": (824.5, 1700.0), "spleen": (81.1, 322.0)}
 # Mean and two standard deviations of 2068 kidneys' length in CT, mm (Glodny et al. 2009, BMC Urol 9:19).
 _LENGTHS_MM = {"kidney_right": (84.1, 132.9), "kidney_left": (86.1, 136.5)}
