@@ -2,10 +2,10 @@
 
 Bile is near water in every phase; 25 HU and more is abnormal, sludge most often ("CT evaluation of intracholecystic
 bile", AJR 1985), and such a bag is not looked for. Fluid in the duodenum, stomach and colon has the same value, so a
-candidate must prove itself in all of these: it is thick, even in value and convex; it lies against the liver over a good part of its
-surface but is not enclosed by it as a cyst is; the liver covers it from above; it is in front of the spine's right;
-no gas is next to it; and it has a gallbladder's volume. Where none does, or two do alike, the answer is none: the
-gallbladder is often removed or empty, and an invented one is worse than a missing one.
+candidate must prove itself in all of these: it is thick, even in value and convex; it lies against the liver over a
+good part of its surface but is not enclosed by it as a cyst is; the liver covers it from above; it is in front of the
+spine's right; no gas is next to it; and it has a gallbladder's volume. Where none does, or two do alike, the answer
+is none: the gallbladder is often removed or empty, and an invented one is worse than a missing one.
 """
 
 from __future__ import annotations
