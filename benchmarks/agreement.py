@@ -68,6 +68,7 @@ _ABDOMEN = (
     "spleen",
     "kidney_left",
     "kidney_right",
+    "gallbladder",
     "aorta",
     "inferior_vena_cava",
     "bone",

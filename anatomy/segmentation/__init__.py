@@ -56,8 +56,8 @@ def segment(scan: Scan, structures: Iterable[str], progress: Progress = silent) 
     Raises
     ------
     AnatomyError
-        If nothing or something unknown is asked for, no protocol finds it, the scan is no CT, or the liver or
-        the body cannot be found.
+        If nothing or something unknown is asked for, no protocol finds it, the scan is no CT, the liver or
+        the body cannot be found, or nothing of what was asked for is there.
     """
     wanted = _wanted(structures)
     if set(wanted) <= set(_MR):
@@ -71,6 +71,8 @@ def segment(scan: Scan, structures: Iterable[str], progress: Progress = silent) 
     for name in _CT:
         if name in wanted:
             array[found[name]] = wanted.index(name) + 1
+    if not array.any():
+        raise AnatomyError(f"nothing that was asked for was found: {'; '.join(workspace.warnings)}")
     image = sitk.GetImageFromArray(array)
     image.CopyInformation(scan.image)
     confidence = {name: round(workspace.confidence[name], 3) for name in wanted}

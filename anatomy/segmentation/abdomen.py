@@ -14,9 +14,11 @@ from anatomy import structures as vocabulary
 from anatomy.errors import AnatomyError
 from anatomy.progress import Progress
 from anatomy.scan import Scan
+from anatomy.segmentation import ct_warnings
 from anatomy.segmentation.border import border_sharpness, place_border
 from anatomy.segmentation.ct_body import Body, find_body
 from anatomy.segmentation.ct_bone import find_whole_bone
+from anatomy.segmentation.ct_gallbladder import find_gallbladder
 from anatomy.segmentation.ct_great_vessels import GreatVessel, find_aorta, find_cava
 from anatomy.segmentation.ct_kidneys import Kidney, find_kidneys
 from anatomy.segmentation.ct_liver import NATIVE_HU, Liver, find_liver
@@ -26,8 +28,6 @@ from anatomy.segmentation.ct_lungs import Lungs, find_both_lungs
 from anatomy.segmentation.ct_spleen import find_spleen
 from anatomy.segmentation.morphology import Mask
 
-# Dental and joint metal exceeds what bone reaches (about 2000 HU).
-_METAL_HU = 2500
 # Below this share of clearly owned volume the two venous trees are not offered apart.
 _TREES_LEAST = 0.6
 # A kidney's ellipsoid fits this well when all of it lies in fat.
@@ -52,11 +52,7 @@ class Abdomen:
         self.scan = scan
         self.progress = progress
         self.confidence: dict[str, float] = {}
-        self.warnings: list[str] = []
-        if scan.array.max() > _METAL_HU:
-            self.warnings.append(
-                f"metal in the scan ({scan.array.max():g} HU): streaks may spoil the borders near it"
-            )
+        self.warnings: list[str] = ct_warnings.metal(scan)
 
     @cached_property
     def landmarks(self) -> Body:
@@ -165,8 +161,23 @@ class Abdomen:
 
     def _great_vessel(self, name: str, found: GreatVessel | None) -> Mask:
         if found is None:
-            return self._told(name, self._nothing(), 0.0)
+            return self._told(name, self._nothing(), 0.0, " that stands out from what lies beside it")
         return self._placed(name, found.mask, found.values.noise, found.score)
+
+    def gallbladder(self) -> Mask:
+        """The gallbladder, only where everything speaks for it."""
+        self.progress("Looking for the gallbladder", 0.0)
+        liver = self.organ
+        others = np.zeros_like(liver.mask)
+        for kidney in self._kidneys.values():
+            others |= kidney.mask
+        if self._aorta is not None:
+            others |= self._aorta.mask
+        found = find_gallbladder(self.landmarks, liver.mask, liver.value_hu, liver.noise_hu, others)
+        if found is None:
+            reason = " for certain: it may be removed, empty, or hold stones or dense bile"
+            return self._told("gallbladder", self._nothing(), 0.0, reason)
+        return self._placed("gallbladder", found.mask, found.values.noise, found.evidence)
 
     def _other_organs(self) -> Mask:
         """Kidneys, and the liver where there is one."""
@@ -180,29 +191,45 @@ class Abdomen:
     def liver(self) -> Mask:
         """The whole liver, vessels and tumours within it included."""
         mask = self._liver_mask
-        ends = self._cut_ends(mask)
-        if ends:
-            self.warnings.append(f"the liver reaches the {ends} of the scan: part of it is missing")
+        self._say_of("liver", mask)
         return mask
+
+    @cached_property
+    def _aorta_hu(self) -> float | None:
+        return None if self._aorta is None else self._aorta.values.middle
+
+    def _say_phase(self, name: str) -> None:
+        """Warn once where a structure needs another contrast phase than the scan's."""
+        phase = ct_warnings.phase(self._aorta_hu, self.organ.value_hu)
+        self.warnings += ct_warnings.another_phase(name, phase, self._aorta_hu)
+
+    def _say_of(self, name: str, mask: Mask) -> None:
+        """Warn where an organ is cut off, or where a whole one has an odd size."""
+        cut = ct_warnings.cut_off(name, mask, self.scan)
+        self.warnings += cut or ct_warnings.odd_size(name, mask, self.scan)
 
     def tumours(self) -> Mask:
         """All dark tumours together."""
+        self._say_phase("liver_tumour")
         on_working, confidence = find_tumours(self.organ, self.progress)
         mask = self._moved(on_working) & self._liver_mask
         return self._told("liver_tumour", mask, confidence)
 
     def vessels(self) -> Mask:
         """All vessels inside the liver."""
+        self._say_phase("liver_vessels")
         mask = self._moved(self._blood.mask, self._blood.image) & self._liver_mask
         return self._told("liver_vessels", mask, self._blood.confidence)
 
     def portal_vein(self) -> Mask:
         """The portal tree inside the liver; empty where it could not be told apart."""
+        self._say_phase("portal_vein")
         self.confidence["portal_vein"] = self._blood.confidence * self._blood.trees_confidence
         return self._moved(self._blood.portal, self._blood.image) & self._liver_mask
 
     def hepatic_vein(self) -> Mask:
         """The hepatic tree inside the liver; empty where it could not be told apart."""
+        self._say_phase("hepatic_vein")
         self.confidence["hepatic_vein"] = self._blood.confidence * self._blood.trees_confidence
         return self._moved(self._blood.hepatic, self._blood.image) & self._liver_mask
 
@@ -228,34 +255,21 @@ class Abdomen:
         body = self.landmarks
         sharp = border_sharpness(body, mask, noise_hu)
         placed = self._told(name, place_border(body, mask, noise_hu, self.scan.image), min(1.0, sure) * sharp)
-        ends = self._cut_ends(placed)
         title = vocabulary.find(name).title
-        if ends and name not in _RUNNING_THROUGH:
-            self.warnings.append(f"the {title} reaches the {ends} of the scan: part of it is missing")
+        if name not in _RUNNING_THROUGH:
+            self._say_of(name, placed)
         if self.confidence[name] < _UNSURE and placed.any():
             self.warnings.append(
                 f"the {title} is uncertain (confidence {self.confidence[name]:.2f}): look at its border"
             )
         return placed
 
-    def _told(self, name: str, mask: Mask, confidence: float) -> Mask:
+    def _told(self, name: str, mask: Mask, confidence: float, reason: str = "") -> Mask:
         """The mask, its confidence noted; a warning where there is none."""
         self.confidence[name] = confidence if mask.any() else 0.0
         if not mask.any():
-            self.warnings.append(f"{vocabulary.find(name).title}: none was found in the scan")
+            self.warnings.append(f"{vocabulary.find(name).title}: none was found in the scan{reason}")
         return mask
-
-    def _cut_ends(self, mask: Mask) -> str:
-        """'top', 'bottom' or 'top and bottom' where the mask reaches the scan's first or last axial slice."""
-        direction = self.scan.direction
-        axis = int(np.abs(direction[2]).argmax())
-        ends = np.moveaxis(mask, 2 - axis, 0)
-        first, last = ("bottom", "top") if direction[2, axis] > 0 else ("top", "bottom")
-        return " and ".join(
-            sorted(
-                (word for word, plane in ((first, ends[0]), (last, ends[-1])) if plane.any()), reverse=True
-            )
-        )
 
     def _moved(self, mask: NDArray[np.bool_], grid: sitk.Image | None = None) -> Mask:
         """A mask of another grid on the scan's, its border interpolated linearly."""
@@ -276,6 +290,7 @@ PROTOCOLS: dict[str, Callable[[Abdomen], Mask]] = {
     "spleen": Abdomen.spleen,
     "kidney_left": Abdomen.kidney_left,
     "kidney_right": Abdomen.kidney_right,
+    "gallbladder": Abdomen.gallbladder,
     "inferior_vena_cava": Abdomen.cava,
     "aorta": Abdomen.aorta,
     "liver_tumour": Abdomen.tumours,

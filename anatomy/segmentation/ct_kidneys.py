@@ -1,11 +1,11 @@
 """The kidneys in a CT, with or without contrast.
 
-Protocol. A kidney is a bean of soft tissue 11 cm long (Emamian et al. 1993, AJR 160:83) that lies in fat beside the
+Protocol. A kidney is a bean of soft tissue 11 cm long (Glodny et al. 2009, BMC Urol 9:19) that lies in fat beside the
 spine, its upper pole leaning inwards. The place is found by a matched filter: an ellipsoid of that size should hold
 tissue and the shell around it fat, near where a kidney lies beside the spine. The values inside give the kidney's
 range, whatever the phase; the region of that range near the ellipsoid (see `growing`) is the kidney. Fat of the
-sinus stays outside. A side where no place fits, or where what was found has no kidney's size or values, is empty:
-a kidney may be missing or lie in the pelvis.
+sinus and a wide renal pelvis stay outside. A side where no place fits, or where what was found has no kidney's size
+or values, is empty: a kidney may be missing or lie in the pelvis.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from scipy import ndimage, signal
 from anatomy.segmentation.border import half_way
 from anatomy.segmentation.ct_body import Body
 from anatomy.segmentation.growing import Values, grown, values_in, without_necks
-from anatomy.segmentation.morphology import Mask, distance, opened, shrink
+from anatomy.segmentation.morphology import (
+    Mask,
+    distance,
+    grow,
+    largest,
+    opened,
+    parts_above,
+    shrink,
+    smoothed,
+)
 
 Volume = NDArray[np.float32]
 
@@ -41,6 +50,9 @@ _LEAST_ML, _MOST_ML = 40.0, 550.0
 _LOWEST_HU, _HIGHEST_HU = 0.0, 245.0
 _FAT_HU = -15.0
 _REACH_MM, _FADE_MM = 8.0, 5.0
+# Urine is water; a kidney without contrast lies 10 to 30 HU above it.
+_URINE_HU, _URINE_WIDTH_MM, _CORTEX_MM = 6.0, 3.0, 9.0
+_LEAST_URINE_HU, _NATIVE_HU, _PELVIS_MM, _PELVIS_ML = -12.0, 60.0, 4.5, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +111,7 @@ def _find(body: Body, side: str) -> Kidney | None:
     mask = without_necks(opened(mask, edge, edge), core, 5.0, edge)
     if mask.any():
         mask = half_way(body, mask, values.noise, body.lungs | ~body.trunk)
-    mask = _with_holes_of_tissue(mask, tissue)
+    mask = _without_pelvis(body, _with_holes_of_tissue(mask, tissue), values.noise, side)
     if mask[0].any() and mask[-1].any():  # too short a scan to tell a kidney by its shape
         return None
     if not _LEAST_ML <= mask.sum() * edge**3 / 1e3 <= _MOST_ML:
@@ -185,3 +197,33 @@ def _with_holes_of_tissue(mask: Mask, tissue: Mask) -> Mask:
     """The mask with the calyces and stones it encloses in axial slices, but without enclosed fat."""
     holes = np.stack([ndimage.binary_fill_holes(plane) for plane in mask]) & ~mask
     return mask | (holes & tissue)
+
+
+def _without_pelvis(body: Body, mask: Mask, noise_hu: float, side: str) -> Mask:
+    """The mask without a wide renal pelvis, whose urine is hardly darker than a kidney without contrast.
+
+    Urine differs by less than the noise of a voxel, so means over a Gaussian are compared with the parenchyma's value
+    under the surface. Only what lies on the spine's side of the kidney's middle is taken away: dark parts elsewhere
+    are cysts.
+    """
+    edge = body.edge_mm
+    if not mask.any():
+        return mask
+    depth = distance(~mask, edge)
+    parenchyma = float(np.median(body.even[mask & (depth > edge) & (depth < _CORTEX_MM)]))
+    if parenchyma > _NATIVE_HU:
+        return mask
+    # Voxels shared with fat are darker too and count for nothing.
+    pure = mask & (body.even > _LEAST_URINE_HU)
+    weight = smoothed(pure, _URINE_WIDTH_MM, edge)
+    mean = smoothed(np.where(pure, body.even, 0.0), _URINE_WIDTH_MM, edge) / np.maximum(weight, 1e-3)
+    x = np.arange(mask.shape[2])
+    middle = float(np.nonzero(mask)[2].mean())
+    towards_spine = (x < middle) if side == "left" else (x > middle)
+    dark = mask & (mean < parenchyma - max(_URINE_HU, noise_hu)) & towards_spine
+    pelvis = parts_above(opened(dark & pure, _PELVIS_MM, edge), _PELVIS_ML, edge)
+    if not pelvis.any():
+        return mask
+    rim = grow(pelvis, 2.0 * edge, edge) & dark
+    kept = largest(opened(mask & ~pelvis & ~rim, edge, edge))
+    return kept if kept.sum() > 0.5 * mask.sum() else mask

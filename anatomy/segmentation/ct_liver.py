@@ -40,8 +40,7 @@ from anatomy.segmentation.morphology import (
 
 Volume = NDArray[np.float32]
 
-# Liver values met in patients: fatty livers near 0, native 40 to 70, portal venous up to 150
-# (Boll & Merkle 2009, Radiographics 29:1591; Baron 1994, AJR 163:323).
+# Wide of liver values met in patients: fatty livers near 0, native 40 to 70, portal venous up to 150.
 _LOWEST_HU, _HIGHEST_HU = 0.0, 220.0
 _FAT_HU = -20.0
 # A liver below this has hardly taken up contrast (native livers are 40 to 65 HU).

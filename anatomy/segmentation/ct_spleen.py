@@ -27,7 +27,7 @@ Volume = NDArray[np.float32]
 _ASIDE_MM, _ASIDE_SPREAD_MM = 105.0, 25.0
 _FRONT_MM, _FRONT_SPREAD_MM = 22.0, 35.0
 _LEAST_ASIDE_MM = 45.0
-# Unenhanced spleens are near 50 HU, portal venous ones 100 to 140 (Boll & Merkle 2009, Radiographics 29:1591).
+# Wide of what spleens show, with and without contrast.
 _LOWEST_HU, _HIGHEST_HU = 20.0, 220.0
 _FAT_HU = -20.0
 _CORE_MM, _NECK_MM, _TONGUE_MM = 6.0, 6.0, 14.0

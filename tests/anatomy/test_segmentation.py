@@ -12,6 +12,8 @@ from anatomy.errors import AnatomyError
 from anatomy.labels import LabelMap
 from anatomy.scan import Scan
 from anatomy.segmentation import available, morphology, region, segment
+from benchmarks import Row
+from benchmarks.agreement import Case, measured, page
 from sample_scans import make_patient
 
 WHOLE = ("liver", "liver_tumour", "portal_vein", "hepatic_vein", "liver_vessels")
@@ -160,3 +162,27 @@ def test_morphology_in_millimetres() -> None:
     bridge[15, 15, 15:30] = True
     assert not morphology.opened(bridge, 4.0, 2.0)[15, 15, 28]
     assert np.isinf(morphology.distance(point & False, 1.0)).all()
+
+
+def test_the_page_of_agreement_shows_aims_beside_what_was_reached() -> None:
+    rows = [
+        Row("agreement", "scan A: segmentation", 12.0, "s"),
+        Row("agreement", "scan A: spleen, Dice", 0.91, "1"),
+        Row("agreement", "scan A: spleen, average surface distance", 1.4, "mm"),
+        Row("agreement", "scan A: spleen, 95 % Hausdorff distance", 6.0, "mm"),
+        Row("agreement", "scan A: kidney_left, absent, found", 0.0, "ml"),
+        Row("agreement", "scan B: not measured, no liver was found", 0.0, "1"),
+    ]
+    text = page(rows)
+    assert "| scan A | spleen | 0.910 | 0.92 | **no** | 1.4 | 6.0 |" in text
+    assert "| scan A | kidney_left | 0 |" in text
+    assert "Not measured: scan B (no liver was found)." in text
+    assert "| scan A | 12 |" in text
+
+
+def test_a_case_that_fails_stops_no_other() -> None:
+    def broken() -> tuple[Scan, LabelMap]:
+        raise AnatomyError("the file is cut short")
+
+    (row,) = measured(Case("scan C", broken, ("liver",)))
+    assert row.quantity == "scan C: not measured, the file is cut short"
