@@ -193,7 +193,7 @@ def _cropped(image: sitk.Image) -> sitk.Image:
     steps = [max(1, round(4.0 / s)) for s in image.GetSpacing()]
     coarse = image[:: steps[0], :: steps[1], :: steps[2]]
     dense = sitk.GetArrayViewFromImage(coarse) > _BODY_HU
-    body = largest(ndimage.binary_opening(dense, np.ones((1, 3, 3))))
+    body = _body_parts(ndimage.binary_opening(dense, np.ones((1, 3, 3))), coarse.GetSpacing()[::-1])
     if not body.any():
         raise AnatomyError("no body is to be seen in the scan: is it a CT in Hounsfield units?")
     box = ndimage.find_objects(body.astype(np.uint8))[0]
@@ -204,6 +204,18 @@ def _cropped(image: sitk.Image) -> sitk.Image:
         start[axis] = max(0, found.start * steps[axis] - margin)
         stop[axis] = min(stop[axis], found.stop * steps[axis] + margin)
     return image[start[0] : stop[0], start[1] : stop[1], :]
+
+
+def _body_parts(dense: Mask, spacing: tuple[float, ...]) -> Mask:
+    """The largest part and others as thick as a limb, on a grid of any spacing (z, y, x) in mm."""
+    parts, count = ndimage.label(dense)
+    volume = np.bincount(parts.ravel(), minlength=count + 1) * float(np.prod(spacing)) / 1000.0
+    depth = ndimage.distance_transform_edt(dense, sampling=spacing)
+    keep = (volume > _LIMB_ML) & (
+        np.atleast_1d(ndimage.maximum(depth, parts, np.arange(count + 1))) > _LIMB_DEPTH_MM
+    )
+    keep[0] = False
+    return np.asarray(keep[parts]) | largest(dense)
 
 
 def find_trunk(hu: NDArray[Any], edge: float) -> Mask:

@@ -31,8 +31,9 @@ _BESIDE_SPINE_MM, _BESIDE_WALL_MM = 50.0, 6.0
 # Voxels that bone shares with soft tissue: within so many voxels, above half the cortex (at most the higher value).
 _RIM, _SHARED_HU, _CORTEX_HU = 1.5, 110.0, 300.0
 _SOFT_HU = 40.0
-# Pieces without a brighter rim: least volume, how much brighter, for what share of the rim, how even the inside.
-_PIECE_ML, _BRIGHTER_HU, _BRIGHT_SHARE, _EVEN_SHARE, _CONTRAST_HU = 1.0, 40.0, 0.35, 0.3, 500.0
+# Pieces without a brighter rim: least volume, standard deviation inside, how much brighter the rim of bone is and for
+# what share, and above what no contrast is taken for granted.
+_PIECE_ML, _EVEN_HU, _BRIGHTER_HU, _BRIGHT_SHARE, _CONTRAST_HU = 1.0, 30.0, 40.0, 0.35, 600.0
 # Marrow: gaps of the cortex closed within a slice, areas filled, and how many of 26 rays must meet bone how near.
 _GAP_MM, _HOLE_MM2, _ENCLOSED_MM2 = 3.0, 1500.0, 3000.0
 _RAYS, _REACH_MM = 24, 45.0
@@ -118,25 +119,33 @@ def _dense_bone(body: Body, place: Mask) -> tuple[Mask, float]:
 def _rimless(body: Body, dense: Mask) -> Mask:
     """Pieces as thick as a vessel or an organ, even inside, and not brighter at their rim: full of contrast.
 
-    Pieces are what is left a voxel below the surface, so that a vessel that touches bone is a piece of its own.
+    Pieces are even tissue a voxel below the surface: a cortex is uneven, so that a vessel which touches bone is a
+    piece of its own.
     """
     hu, edge = body.hu, body.edge_mm
-    pieces, count = ndimage.label(shrink(dense, edge, edge))
+    below = shrink(dense, edge, edge)
+    pieces, count = ndimage.label(below & (_spread(hu) < max(_EVEN_HU, 1.5 * _noise(body))))
     found = np.zeros_like(dense)
     volume = np.bincount(pieces.ravel(), minlength=count + 1) * edge**3 / 1000.0
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         if volume[number] < _PIECE_ML:
             continue
-        wide = tuple(slice(max(0, s.start - 3), s.stop + 3) for s in box)
+        wide = tuple(slice(max(0, s.start - 4), s.stop + 4) for s in box)
         inside = pieces[wide] == number
-        around = grow(inside, 2.0 * edge, edge) & dense[wide]
-        values = hu[wide][inside]
-        middle = float(np.median(values))
-        top = ndimage.maximum_filter(np.where(dense[wide], hu[wide], -1000.0), 3)[around & ~inside]
-        bright_rim = top.size == 0 or (top > middle + _BRIGHTER_HU).mean() > _BRIGHT_SHARE
-        if not bright_rim and middle < _CONTRAST_HU and values.std() < _EVEN_SHARE * middle:
-            found[wide] |= around
+        around = grow(inside, 3.0 * edge, edge) & dense[wide]
+        middle = float(np.median(hu[wide][inside]))
+        top = ndimage.maximum_filter(np.where(dense[wide], hu[wide], -1000.0), 3)
+        rim = around & ~below[wide]
+        bright = (top[rim] > middle + _BRIGHTER_HU).mean() if rim.any() else 1.0
+        if bright <= _BRIGHT_SHARE and middle < _CONTRAST_HU:
+            found[wide] |= around & (hu[wide] < middle + _BRIGHTER_HU)
     return found
+
+
+def _spread(hu: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Standard deviation of 27 neighbours, HU."""
+    mean = ndimage.uniform_filter(hu, 3)
+    return np.sqrt(np.maximum(ndimage.uniform_filter(hu * hu, 3) - mean * mean, 0.0))
 
 
 def _with_marrow(body: Body, dense: Mask) -> Mask:
@@ -231,9 +240,7 @@ def _border_at_half_height(body: Body, whole: Mask) -> Mask:
     return whole & ~(surface & (body.hu < 0.5 * np.minimum(cortex, _CORTEX_HU)))
 
 
-def _trust(
-    body: Body, whole: Mask, contrast_ml: float, thickest_mm: float
-) -> tuple[float, tuple[str, ...]]:
+def _trust(body: Body, whole: Mask, contrast_ml: float, thickest_mm: float) -> tuple[float, tuple[str, ...]]:
     """Confidence and warnings."""
     if not whole.any():
         return 0.0, ()
