@@ -90,8 +90,7 @@ class MovedAnchor:
     def __init__(self, attachment: str, motion: Breathing | None = None) -> None:
         self.attachment, self.motion = attachment, motion
         self._way = np.zeros(3)
-        # Values of the constants alone: these would keep the mesh of every body that it ever moved.
-        self._ways: list[Array] = []
+        self._constants: list[fem.Constant] = []
 
     def move(self, displacement_mm: ArrayLike) -> None:
         """Put the anchor this far from where it is in the scan, mm, shape (3,); solvers see it at once."""
@@ -101,8 +100,8 @@ class MovedAnchor:
                 f"The anchor of '{self.attachment}' is moved by {displacement_mm!r}; give x, y, z in mm."
             )
         self._way = way
-        for held in self._ways:
-            held[:] = way
+        for constant in self._constants:
+            constant.value[:] = way
 
     def at(self, time_s: float) -> None:
         """Put the anchor where its motion has it at a time."""
@@ -116,7 +115,7 @@ class MovedAnchor:
             known = ", ".join(sorted({a.name for a in body.attachments})) or "none"
             raise SolverError(f"There is no attachment '{self.attachment}' to move; the body has {known}.")
         way = fem.Constant(body.mesh, self._way.copy())
-        self._ways.append(way.value)
+        self._constants.append(way)
         n = ufl.FacetNormal(body.mesh)
         total: Any = 0
         for i in numbers:

@@ -84,14 +84,13 @@ class Ligament:
         self.name, self.patch, self.anchor_mm, self.sheet = name, patch, anchor, sheet
         self.stiffness_mN_mm, self.slack_mm, self.source = float(stiffness_mN_mm), slack_mm, source
         self.released = False
-        # Values of the constants alone: these would keep the mesh of every body that it ever held.
-        self._holding: list[Array] = []
+        self._holding: list[fem.Constant] = []
 
     def release(self) -> None:
         """Divide the ligament; solvers that were built with it see it at once."""
         self.released = True
         for holding in self._holding:
-            holding[()] = 0.0
+            holding.value[()] = 0.0
 
     # ------------------------------------------------------------------ mechanics
 
@@ -100,7 +99,7 @@ class Ligament:
         facets = self._facets(body)
         area, centre = _area_centre(body.organ.points, facets)
         holding = fem.Constant(body.mesh, 0.0 if self.released else 1.0)
-        self._holding.append(holding.value)
+        self._holding.append(holding)
         scanned = fem.Function(body.space)
         scanned.x.array[:] = body.from_organ(body.scanned_displacement).ravel()
         if self.sheet:

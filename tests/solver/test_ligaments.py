@@ -1,6 +1,3 @@
-import gc
-import weakref
-
 import numpy as np
 import pytest
 
@@ -79,16 +76,6 @@ def test_a_divided_ligament_holds_no_more():
     assert np.abs(solver.solve(start=pulled).displacement).max() < 1e-6
     assert not ligament.force_mN(body, pulled.from_reference).any()
     assert np.abs(Equilibrium(body, "P1", [ligament]).solve().displacement).max() < 1e-9
-
-
-def test_a_load_does_not_keep_the_bodies_it_held():
-    body = cube(held=[("top", 5.0, 5.0)])
-    loads = [Ligament("cord", "top", (60, 10, 20), 100.0), MovedAnchor("top")]
-    Equilibrium(body, "P1", loads).solve()
-    mesh = weakref.ref(body.mesh)
-    del body
-    gc.collect()
-    assert mesh() is None
 
 
 def test_only_taut_ligaments_count_as_support():
