@@ -84,7 +84,7 @@ class Damping:
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class Instant:
     """A body at one time of its movement.
 
     Parameters
@@ -97,7 +97,7 @@ class Frame:
     velocity, acceleration : ndarray, shape (n, 3), float64
         mm/s and mm/s².
     pressure_kPa : ndarray, shape (n,) or None
-        Volumetric stress at the vertices at the time of balance, positive in expansion.
+        Volumetric stress at the vertices, positive in expansion: of mixed elements that at the time of balance.
     held : ndarray, shape (k,), int64
         Vertices whose displacement was prescribed.
     reaction_mN : ndarray, shape (k, 3), float64
@@ -107,7 +107,7 @@ class Frame:
     minimum_jacobian : float
         Smallest volume ratio at any quadrature point.
     iterations, steps : int
-        Newton iterations and time steps since the last frame.
+        Newton iterations and time steps since the last one.
     """
 
     time_s: float
@@ -225,8 +225,8 @@ class Dynamics:
         dt_s: float,
         prescribed: Callable[[float], Prescribed | None] | Prescribed | None = None,
         progress: Progress = silent,
-    ) -> Iterator[Frame]:
-        """Frames of a movement, one a time step.
+    ) -> Iterator[Instant]:
+        """Instants of a movement, one a time step.
 
         Parameters
         ----------
@@ -249,7 +249,7 @@ class Dynamics:
             yield self.step(duration_s / count, prescribed(at) if callable(prescribed) else prescribed)
             progress("movement", (done + 1) / count)
 
-    def step(self, dt_s: float, prescribed: Prescribed | None = None) -> Frame:
+    def step(self, dt_s: float, prescribed: Prescribed | None = None) -> Instant:
         """Move on in time.
 
         Parameters
@@ -262,7 +262,7 @@ class Dynamics:
 
         Returns
         -------
-        Frame
+        Instant
 
         Raises
         ------
@@ -279,23 +279,26 @@ class Dynamics:
         before, part, done, spent, steps = self._snapshot(), dt_s, 0.0, 0, 0
         self._contacts = Contacts(self.element, self._u)
         self._take_hold(fixed)
-        while done < dt_s * (1 - 1e-9):
-            part = min(part, dt_s - done)
-            try:
-                reaction, iterations = self._advance(part, fixed, final, part / (dt_s - done))
-            except StepFailed as failure:
-                self._contacts.back()
-                part *= 0.5
-                if part < SMALLEST_PART * dt_s:
-                    at = self.time_s
-                    self._restore(before)
-                    self._contacts.undo()
-                    raise SolverError(
-                        f"No movement beyond {at:.4g} s: {failure}; move more slowly, or refine the mesh there."
-                    ) from failure
-                continue
-            done, spent, steps = done + part, spent + iterations, steps + 1
-        return self._frame(vertices, target, reaction, spent, steps)
+        try:
+            while done < dt_s * (1 - 1e-9):
+                part = min(part, dt_s - done)
+                try:
+                    reaction, iterations = self._advance(part, fixed, final, part / (dt_s - done))
+                except StepFailed as failure:
+                    self._contacts.back()
+                    part *= 0.5
+                    if part < SMALLEST_PART * dt_s:
+                        raise SolverError(
+                            f"No movement beyond {self.time_s:.4g} s: {failure}; move more slowly, or refine the "
+                            "mesh there."
+                        ) from failure
+                    continue
+                done, spent, steps = done + part, spent + iterations, steps + 1
+        except BaseException:
+            self._restore(before)
+            self._contacts.undo()
+            raise
+        return self._instant(vertices, target, reaction, spent, steps)
 
     # ------------------------------------------------------------------ one step
 
@@ -377,11 +380,11 @@ class Dynamics:
         velocity = moved / dt
         return velocity, (velocity - self._v[fixed]) / dt if self.inertia else np.zeros_like(velocity)
 
-    def _frame(self, vertices: Index, target: Array, force: Array, iterations: int, steps: int) -> Frame:
+    def _instant(self, vertices: Index, target: Array, force: Array, iterations: int, steps: int) -> Instant:
         element = self.element
         nodes = element.interpolation.T @ force[element.displacements]
         from_reference = element.at_vertices(self._u)
-        return Frame(
+        return Instant(
             time_s=self.time_s,
             displacement=from_reference - self.body.scanned_displacement,
             from_reference=from_reference,

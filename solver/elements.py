@@ -231,7 +231,8 @@ class Element:
     def jacobians(self, x: Array, nodes: bool = False) -> Array:
         """Smallest J at the quadrature points of each cell, and at its corners and midpoints too, shape (m,)."""
         self.put(x)
-        values = self._jacobian.eval(self.body.mesh, self._cells).reshape(len(self._cells), -1)
+        values = self._jacobian.eval(self.body.mesh, self._cells)
+        values = values.reshape(len(self._cells), self._quadrature_points + len(CORNERS_AND_MIDPOINTS))
         return np.asarray(values[:, : None if nodes else self._quadrature_points].min(axis=1))
 
     def strain_energy(self, x: Array) -> float:

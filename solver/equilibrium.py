@@ -387,7 +387,8 @@ class _Path:
         drag = 1.0
         for _ in range(RELAXATIONS):
             self.iterations += 1
-            change = self._solve(x, residual, np.zeros(len(self.fixed)), 1e-3, drag * damping)[0]
+            forcing = min(1e-3, self.loosest)
+            change = self._solve(x, residual, np.zeros(len(self.fixed)), forcing, drag * damping)[0]
             y = x + change
             after = self.element.residual(y)
             growth = self.size(after) / max(self.size(residual), 1e-300)

@@ -97,6 +97,8 @@ def check_shape(element: Element, x: Array) -> None:
 
 def where_jacobian(body: Body, jacobians: Array) -> str:
     """Smallest J of the cells of all processes, with its tissue and place; collective."""
+    if not len(jacobians):
+        return str(body.processes.of_smallest(np.inf, ""))
     worst = int(np.argmin(jacobians))
     organ, tet = body.organ, body.tet_of_cell[worst]
     at = organ.points[organ.tets[tet]].mean(axis=0)

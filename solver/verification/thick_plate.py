@@ -6,7 +6,7 @@ MPa on its upper face. The outer face holds x and y, and its middle line z; the 
 
 A plate that rests on a line sinks into it without end as the mesh around the line becomes finer, and the published
 number belongs to the meshes of its time: what counts here is the number of layers, −5.65 MPa with 4, −5.53 with 6,
-−5.46 with 12.
+−5.46 with 12; meshes up to three times as fine give −5.44 to −5.47.
 """
 
 from __future__ import annotations

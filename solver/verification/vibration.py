@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solver.body import Body
-from solver.dynamics import Damping, Dynamics, Frame
+from solver.dynamics import Damping, Dynamics, Instant
 from solver.materials import Compressibility, NeoHookean, SaintVenantKirchhoff
 from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block
@@ -34,7 +34,7 @@ def oscillation(time_s: float, omega: float, rate: float) -> float:
     return float(np.exp(-rate * time_s) * swing)
 
 
-def swinging_bar(periods: float, steps: int, mass_per_s: float = 0.0) -> tuple[Dynamics, list[Frame]]:
+def swinging_bar(periods: float, steps: int, mass_per_s: float = 0.0) -> tuple[Dynamics, list[Instant]]:
     """A stretched bar let go: its movement over some periods with so many steps each."""
     organ = kuhn_block((LENGTH, 2, 2), (10, 1, 1), {1: "bar"})
     bar = Tissue("bar", SaintVenantKirchhoff(0.0, YOUNG / 2), None, DENSITY, "verification")
@@ -49,7 +49,7 @@ def swinging_bar(periods: float, steps: int, mass_per_s: float = 0.0) -> tuple[D
     return motion, list(motion.run(periods * BAR_PERIOD, BAR_PERIOD / steps, held))
 
 
-def shearing_layer(viscosity_kPa_s: float, steps: int) -> tuple[list[Frame], Array]:
+def shearing_layer(viscosity_kPa_s: float, steps: int) -> tuple[list[Instant], Array]:
     """A sheared layer let go: half a period of its movement, and the displacement of its top in each frame, mm."""
     organ = kuhn_block((4, 4, HEIGHT), (1, 1, 8), {1: "layer"})
     layer = Tissue("layer", NeoHookean(SHEAR), Compressibility(50 * SHEAR), DENSITY, "verification")
