@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from anatomy.progress import Progress, silent
 from anatomy.vessels import territories
 from anatomy.vessels.liver import whole_liver
@@ -70,7 +72,7 @@ def clamp(
     Raises
     ------
     TwinError
-        If the case has no vessel trees, or a point lies away from every vessel.
+        If the case has no vessel trees, or a point is no number or lies away from every vessel.
     """
     trees = case.vessels
     if not trees:
@@ -82,6 +84,8 @@ def clamp(
     fed = {}
     found = []
     for number, point in enumerate(points_mm):
+        if not np.isfinite(point).all():
+            raise TwinError(f"A clamp needs a point x, y, z in LPS mm, not {tuple(point)}.")
         near = {name: tree.nearest(point) for name, tree in trees.items()}
         system = min(near, key=lambda name: near[name][1])
         node, distance = near[system]

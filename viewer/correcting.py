@@ -29,11 +29,16 @@ def correct(
     case: Annotated[Path, typer.Argument(metavar="CASE", help="Case folder.", show_default=False)],
     script: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Corrections as JSON: a list of seeds, brushes and outlines."),
+        typer.Argument(
+            metavar="[FILE]", help="Corrections as JSON: a list of seeds, brushes and outlines, as below."
+        ),
     ] = None,
     inside: Annotated[
         list[str] | None,
-        typer.Option(metavar=_PLACE, help="A seed that belongs to the structure, LPS mm. Several times."),
+        typer.Option(
+            metavar=_PLACE,
+            help="A seed that belongs to the structure, LPS mm (left, back and head count up). Several times.",
+        ),
     ] = None,
     outside: Annotated[
         list[str] | None,

@@ -34,6 +34,8 @@ def run_demo(out: Path, seed: int, progress: Progress) -> Case:
     TwinError
         If `out` holds something else, or cannot be written.
     """
+    if out.exists() and not out.is_dir():
+        raise TwinError(f"{out} is a file; choose a folder with -o.")
     made = {"seed": seed, "organtwin": metadata.version("organtwin")}
     series = _scan(out / "scan", made, progress)
     return _made_before(out / "case", _title(seed)) or build_case(

@@ -228,7 +228,14 @@ def build(
 
 app.command(
     epilog="Examples:\n\n  organtwin correct anna corrections.json\n\n"
-    "  organtwin correct anna --outside liver:-62,14,-180 --reach 15\n\n  organtwin correct anna --undo 1"
+    "  organtwin correct anna --outside liver:-62,14,-180 --reach 15\n\n  organtwin correct anna --undo 1\n\n"
+    "Corrections in a file, as many as needed; places in LPS mm, which grow to the patient's left, back and head:\n\n"
+    '  \\[{"kind": "seed", "structure": "liver", "points_mm": \\[\\[-62, 14, -180]], "inside": false, '
+    '"reach_mm": 15},\n\n'
+    '  {"kind": "brush", "structure": "liver", "path_mm": \\[\\[-40, 0, -150], \\[-35, 0, -150]], "radius_mm": 5, '
+    '"adds": true},\n\n'
+    '  {"kind": "outlines", "structure": "liver", "outlines_mm": \\[\\[\\[-80, 20, -160], \\[-40, -30, -160], '
+    "\\[-20, 40, -160]]]}]"
 )(correct)
 
 

@@ -26,7 +26,8 @@ def vessels(
         list[str] | None,
         typer.Option(
             metavar="X,Y,Z",
-            help="Close the vessel nearest to this point (LPS mm) and say what it feeds; may be repeated.",
+            help="Close the vessel nearest to this point, LPS mm (left, back and head count up), and say what it "
+            "feeds; may be repeated.",
             show_default=False,
         ),
     ] = None,

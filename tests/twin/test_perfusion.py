@@ -59,6 +59,8 @@ def test_a_clamp_on_a_branch_takes_what_it_feeds(case):
 def test_a_clamp_away_from_every_vessel_is_refused(case):
     with pytest.raises(TwinError, match="No vessel lies within 15 mm"):
         clamp(case, [(-100.0, -20.0, -45.0 + 38.0)])
+    with pytest.raises(TwinError, match="LPS mm, not"):
+        clamp(case, [(float("nan"), 0.0, 0.0)])
 
 
 def test_the_command_shows_trees_segments_and_clamps(case, tmp_path):

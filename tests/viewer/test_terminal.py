@@ -64,7 +64,7 @@ def nothing_left(folder: Path, *expected: str) -> None:
 
 
 def test_help_has_examples_for_every_command() -> None:
-    for name in ("demo", "build", "rehearse", "replay", "verify", "bench"):
+    for name in ("demo", "build", "correct", "vessels", "inspect", "rehearse", "replay", "verify", "bench"):
         done = organtwin(name, "--help", env={**os.environ, "COLUMNS": "200"})
         assert done.returncode == 0
         assert f"organtwin {name}" in done.stdout
@@ -140,6 +140,20 @@ def test_what_stands_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "case" / "thesis.txt").write_text("years of work")
     refused(organtwin("build", scan, "--labels", labels, "-o", tmp_path / "case"), "not a case")
     assert (tmp_path / "case" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_demo_in_place_of_a_file_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    refused(organtwin("demo", "--headless", "-o", tmp_path / "notes.txt"), "is a file", "-o")
+    nothing_left(tmp_path, "notes.txt")
+
+
+def test_the_corrections_that_the_help_shows_are_read() -> None:
+    from anatomy.segmentation.correction import from_json
+
+    shown = organtwin("correct", "--help", env={**os.environ, "COLUMNS": "400"}).stdout
+    kinds = [made.kind for made in from_json(shown[shown.index("[{") : shown.rindex("}]") + 2])]
+    assert kinds == ["seed", "brush", "outlines"]
 
 
 def test_no_case_no_script(tmp_path: Path) -> None:
