@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -307,7 +308,8 @@ def test_every_label_map_gives_a_sound_mesh_or_a_clear_refusal(labels: LabelMap,
     try:
         organ = mesh_labels(labels, edge_mm=edge, max_loss=1.0)
     except AnatomyError as error:
-        assert "nothing would be left" in str(error)  # noqa: PT017 - a clear refusal is a right end, too
+        # A clear refusal is a right end, too: of what would vanish, or of a speck that would double its volume.
+        assert re.search("nothing would be left|would gain", str(error))  # noqa: PT017
         return
     check_mesh(organ)
     again = mesh_labels(labels, edge_mm=edge, max_loss=1.0)
