@@ -244,7 +244,7 @@ def test_build_makes_a_case_that_opens_again(tmp_path: Path) -> None:
     exact = 4 / 3 * np.pi * 5.0**3
     assert case.facts["structures"][0]["volume_ml"] == pytest.approx(exact, rel=0.01)
     assert case.organ.volumes_ml["liver"] == pytest.approx(exact, rel=0.02)
-    assert set(case.facts["stages_s"]) == {"read", "label", "mesh", "surfaces"}
+    assert set(case.facts["stages_s"]) == {"read", "label", "vessels", "mesh", "surfaces"}
     assert case.scan.array.shape == (40, 40, 40)
     assert case.labels.names == {1: "liver"}
     radius = np.linalg.norm(case.surfaces["liver"].points + 2.0, axis=1)
