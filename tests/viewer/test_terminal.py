@@ -254,4 +254,11 @@ def test_build_makes_a_case_that_opens_again(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match=r"labels\.nrrd"):
         Case.open(tmp_path / "case")
     facts = json.loads((tmp_path / "case" / "case.json").read_text())
-    assert facts["source"] == {"scan": "ct.nii.gz", "labels": "labels.nrrd", "segmentation": None}
+    assert facts["source"] == {
+        "scan": "ct.nii.gz",
+        "series": None,
+        "repairs": [],
+        "labels": "labels.nrrd",
+        "label_reading": {"names": None, "priority": [], "resample": None, "any_frame": False},
+        "segmentation": None,
+    }
