@@ -8,6 +8,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from viewer.interrupts import check
+
 
 class TerminalProgress:
     """Draws `anatomy.progress.Progress` calls; use it as a context manager and call it.
@@ -38,7 +40,8 @@ class TerminalProgress:
         self._bars.stop()
 
     def __call__(self, stage: str, fraction: float) -> None:
-        """Draw `stage` as done to `fraction`."""
+        """Draw `stage` as done to `fraction`; Ctrl-C that a library swallowed ends the work here."""
+        check()
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=1.0)
         self._bars.update(self._tasks[stage], completed=fraction)  # type: ignore[arg-type]

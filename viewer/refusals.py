@@ -19,6 +19,7 @@ from anatomy.errors import AnatomyError
 from solver.errors import SolverError
 from twin.errors import TwinError
 from viewer.errors import ViewerError
+from viewer.interrupts import remembered
 
 _FAMILIES = (AnatomyError, SolverError, TwinError, ViewerError)
 
@@ -29,7 +30,8 @@ def refusals(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with remembered():
+                command(*args, **kwargs)
         except KeyboardInterrupt:
             _say("Stopped. Nothing was left half-written; run the same command to start again.")
             raise typer.Exit(130) from None
