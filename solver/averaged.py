@@ -300,6 +300,22 @@ class Averaged:
         values[self._diagonal_entry] -= self._average_volume / self._average_stiffness
         return values
 
+    def add_blocks(self, values: Array, vertices: Ints, blocks: Array) -> None:
+        """Add a stiffness that joins single vertices to themselves to values of the tangent.
+
+        Parameters
+        ----------
+        values : ndarray, shape (pattern.nnz,), float64
+            Changed in place.
+        vertices : ndarray, shape (k,), int64
+            May name one more than once.
+        blocks : ndarray, shape (k, 3, 3), float64
+            Symmetric, mN/mm.
+        """
+        i, j = np.triu_indices(3)
+        entry = self._entries(3 * vertices[:, None] + i, 3 * vertices[:, None] + j)
+        np.add.at(values, entry, blocks[:, i, j])
+
 
 @dataclass(frozen=True)
 class _Work:

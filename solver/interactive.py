@@ -15,8 +15,10 @@ numbers; with a time budget it returns the best state when time is up and goes o
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +30,7 @@ from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
 from solver.frame import Frame, Progressing
+from solver.live_load import LiveLoad
 from solver.mobility import check_answer, check_extent
 from solver.patch import Patch, find_patch
 from solver.response import Response
@@ -61,6 +64,7 @@ class Snapshot:
 
     displacement: Array
     patches: dict[str, Patch]
+    loads: dict[str, LiveLoad]
     time_s: float
     factor: Factor
     factored_at: Array
@@ -118,6 +122,7 @@ class Interactive:
         self._factored_at = self._u.copy()
         self._patches: dict[str, Patch] = {}
         self._load: Array | None = None
+        self._loads: dict[str, LiveLoad] = {}
         self._curvature = Curvature()
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
@@ -221,6 +226,34 @@ class Interactive:
         del self._patches[tool]
         self._take_hold()
 
+    @property
+    def loads(self) -> Mapping[str, LiveLoad]:
+        """What acts on the tissue beside tools that hold it, by name."""
+        return MappingProxyType(self._loads)
+
+    def add_load(self, name: str, load: LiveLoad) -> None:
+        """Let a load act from now on, in place of one of the same name."""
+        self._loads[name] = load
+        self._reconsider()
+
+    def remove_load(self, name: str) -> None:
+        """Let a load act no more.
+
+        Raises
+        ------
+        SolverError
+            If there is none of that name.
+        """
+        if name not in self._loads:
+            raise SolverError(f"There is no load '{name}' on the tissue.")
+        del self._loads[name]
+        self._reconsider()
+
+    def _reconsider(self) -> None:
+        """See the present state anew, after what acts on it has changed."""
+        self._accept(self._u, *self._evaluate(self._u))
+        self._stuck, self._slow = False, 0
+
     def refresh_supports(self) -> None:
         """See the body's attachments anew, after one was divided."""
         self.body.check_supported()
@@ -249,8 +282,7 @@ class Interactive:
         for patch in loose:
             assert self._load is not None
             self._load[patch.vertices] += patch.share * patch.load_mN
-        self._accept(self._u, *self._evaluate(self._u))
-        self._stuck, self._slow = False, 0
+        self._reconsider()
 
     # ------------------------------------------------------------------ steps
 
@@ -277,6 +309,7 @@ class Interactive:
         self.time_s += advance_s
         if budget_s is not None:
             self._adopt()
+        self._replace_loads(lambda load: load.begun(self.positions, advance_s))
         done = 0
         while True:
             followed = self._follow()
@@ -295,9 +328,17 @@ class Interactive:
             if self._slow >= 2:
                 self._renew(beside=budget_s is not None)
         self._frames += 1
+        self._replace_loads(lambda load: load.committed(self.positions, self.time_s))
         if budget_s is not None and self._frames >= RENEW_FRAMES and self._distance()[0] > 3 * CONVERGED_MM:
             self._renew(beside=True)
         return self._frame(done, time.perf_counter() - started)
+
+    def _replace_loads(self, following: Callable[[LiveLoad], LiveLoad]) -> None:
+        """Put the load that follows in the place of each; the state is seen anew only where one has changed."""
+        after = {name: following(load) for name, load in self._loads.items()}
+        if any(after[name] is not load for name, load in self._loads.items()):
+            self._loads = after
+            self._reconsider()
 
     def settle(self, tolerance_mm: float = CONVERGED_MM, iterations: int = 400) -> Frame:
         """Iterate until the estimated distance of every vertex is below a tolerance.
@@ -333,6 +374,12 @@ class Interactive:
         if self._load is not None:
             energy -= float(np.vdot(self._load, u))
             gradient -= self._load
+        if self._loads and np.isfinite(energy):
+            positions = self.body.reference_points + u
+            for load in self._loads.values():
+                more, slope = load.evaluate(positions)
+                energy += more
+                gradient += slope
         return energy, gradient, smallest
 
     def _accept(self, u: Array, energy: float, gradient: Array, smallest: float) -> None:
@@ -445,10 +492,16 @@ class Interactive:
         elif self._refactoring is None:
             if self._worker is None:
                 self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
-            self._refactoring = self._worker.submit(self._factored, self._u.copy(), self._holding())
+            self._refactoring = self._worker.submit(
+                self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
+            )
 
-    def _factored(self, u: Array, patches: dict[str, Ints]) -> tuple[Factor, Response, Array]:
+    def _factored(
+        self, u: Array, patches: dict[str, Ints], loads: tuple[LiveLoad, ...]
+    ) -> tuple[Factor, Response, Array]:
         values = self._averaged.tangent(u)
+        for load in loads:
+            self._averaged.add_blocks(values, *load.stiffness(self.body.reference_points + u))
         # Held displacements are fixed, so stiffness added to them changes no answer, but it keeps the matrix
         # definite where only the tools hold the tissue in shape.
         held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
@@ -460,7 +513,7 @@ class Interactive:
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
         try:
-            self._use(*self._factored(self._u, self._holding()))
+            self._use(*self._factored(self._u, self._holding(), tuple(self._loads.values())))
         except SolverError:
             self._factored_at = self._u
             return False
@@ -488,7 +541,7 @@ class Interactive:
     def snapshot(self) -> Snapshot:
         """The present state."""
         return Snapshot(
-            self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, self.time_s,
+            self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
             self._direction, self._slow, self._stuck, self._frames,
         )  # fmt: skip
@@ -498,6 +551,7 @@ class Interactive:
         self._refactoring = None
         self._u = snapshot.displacement.copy()
         self._patches = {n: p.copy() for n, p in snapshot.patches.items()}
+        self._loads = dict(snapshot.loads)
         self.time_s = snapshot.time_s
         self._factor, self._factored_at = snapshot.factor, snapshot.factored_at
         self._response = Response(self._factor, self._averaged.vertices, self._holding())
@@ -516,10 +570,13 @@ class Interactive:
         return self._u - self.body.scanned_displacement
 
     def _forces(self) -> dict[str, Array]:
-        return {
+        forces = {
             name: (self._gradient[p.vertices] if p.holding else p.share * p.load_mN).sum(axis=0) / 1000.0
             for name, p in self._patches.items()
         }
+        for load in self._loads.values():
+            forces.update(load.forces_N(self.positions))
+        return forces
 
     def _frame(self, iterations: int, seconds: float) -> Frame:
         largest, mean = self._distance()

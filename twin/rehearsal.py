@@ -4,8 +4,8 @@ A rehearsal is data: a title and acts (`solver.actions`), written as JSON,
 
     {"format": "organtwin-rehearsal", "version": 1, "title": "Lift the liver edge", "actions": [{"act": "grasp", …}, …]}
 
-and carried out on a live body by `replay`. The same acts on the same body give the same state, bit for bit on one
-machine and version, and the hash of that state says so.
+and carried out on the operative field by `replay`. The same acts on the same body give the same state, bit for bit
+on one machine and version, and the hash of that state says so.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from solver.errors import SolverError
 from twin.errors import TwinError
 
 if TYPE_CHECKING:
+    from solver.field import OperativeField
     from solver.frame import Frame
-    from solver.interactive import Interactive
 
 FORMAT = "organtwin-rehearsal"
 VERSION = 1
@@ -207,7 +207,7 @@ class Rehearsal:
 
     def replay(
         self,
-        live: Interactive,
+        field: OperativeField,
         on_frame: Callable[[Frame], None] | None = None,
         frame_s: float = FRAME_S,
         iterations: int = ITERATIONS,
@@ -217,7 +217,7 @@ class Rehearsal:
 
         Parameters
         ----------
-        live : Interactive
+        field : OperativeField
             Reset first; keeps the final state.
         on_frame : callable, optional
             Called with every frame.
@@ -236,14 +236,14 @@ class Rehearsal:
         TwinError
             If an act cannot be carried out; the message names which.
         """
-        live.reset()
-        rest = live.displacement.astype(np.float32)
+        field.reset()
+        rest = field.live.displacement.astype(np.float32)
         frames: list[Frame] = []
         moved: list[float] = []
         total = max(self.length_s, frame_s * len(self._actions), 1e-9)
         for number, act in enumerate(self._actions, 1):
             try:
-                for frame in act.run(live, frame_s, iterations):
+                for frame in act.run(field, frame_s, iterations):
                     moved.append(float(np.linalg.norm(frame.displacement - rest, axis=1).max()))
                     frames.append(_without_picture(frame))
                     if on_frame is not None:
@@ -252,11 +252,11 @@ class Rehearsal:
             except SolverError as error:
                 raise TwinError(f"action {number} ({act.act}): {error}") from error
         progress("rehearsing", 1.0)
-        return _outcome(frames, moved, self._hash(live))
+        return _outcome(frames, moved, self._hash(field))
 
-    def _hash(self, live: Interactive) -> str:
+    def _hash(self, field: OperativeField) -> str:
         digest = hashlib.sha256(json.dumps(self.to_json()["actions"], sort_keys=True).encode())
-        digest.update(np.ascontiguousarray(live.displacement, dtype="<f8").tobytes())
+        digest.update(np.ascontiguousarray(field.live.displacement, dtype="<f8").tobytes())
         return digest.hexdigest()
 
 

@@ -30,7 +30,7 @@ from solver.errors import SolverError
 from twin.frames import FrameBuffer
 
 if TYPE_CHECKING:
-    from solver.interactive import Interactive
+    from solver.field import OperativeField
 
 # After a restart each act is carried out in this many frames: the tissue is elastic, only where the tools end
 # matters.
@@ -71,11 +71,11 @@ def serve(pipe: Connection, order: Order) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     buffer: FrameBuffer | None = None
     try:
-        live = _build(pipe, order)
-        buffer = FrameBuffer.create(len(live.body.organ.points))
-        buffer.publish(live.step(iterations=0))
-        pipe.send(("ready", buffer.name, live.body.reference_points))
-        _Loop(pipe, live, buffer, order.frame_s).run()
+        field = _build(pipe, order)
+        buffer = FrameBuffer.create(len(field.organ.points))
+        buffer.publish(field.step(iterations=0))
+        pipe.send(("ready", buffer.name, field.live.body.reference_points))
+        _Loop(pipe, field, buffer, order.frame_s).run()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except (AnatomyError, SolverError) as error:
@@ -96,7 +96,7 @@ def _tell(pipe: Connection, message: tuple[Any, ...]) -> None:
         pipe.send(message)
 
 
-def _build(pipe: Connection, order: Order) -> Interactive:
+def _build(pipe: Connection, order: Order) -> OperativeField:
     def report(start: float, end: float) -> Progress:
         def tell(stage: str, fraction: float) -> None:
             pipe.send(("progress", stage, start + fraction * (end - start)))
@@ -105,26 +105,27 @@ def _build(pipe: Connection, order: Order) -> Interactive:
 
     report(0.0, 0.0)("loading the solver", 0.0)
     from solver.body import Body
+    from solver.field import OperativeField
     from solver.interactive import Interactive
 
     organ = order.organ if isinstance(order.organ, OrganMesh) else OrganMesh.read(Path(order.organ))
     report(0.1, 0.1)("building the body", 0.0)
     body = Body(organ, gravity_mm_s2=order.gravity_mm_s2, reference_points=order.reference_points)
-    live = Interactive(body, resting=order.resting, progress=report(0.1, 0.9))
+    field = OperativeField(Interactive(body, resting=order.resting, progress=report(0.1, 0.9)))
     for number, data in enumerate(order.script):
         report(0.9, 1.0)("going on where it stopped", number / len(order.script))
         act = from_json(data, f"action {number + 1}")
         if not isinstance(act, Hold):
-            for _ in act.run(live, max(act.length_s / RESUME_FRAMES, 1e-3), RESUME_ITERATIONS):
+            for _ in act.run(field, max(act.length_s / RESUME_FRAMES, 1e-3), RESUME_ITERATIONS):
                 pass
-    return live
+    return field
 
 
 class _Loop:
     """Commands in, frames out."""
 
-    def __init__(self, pipe: Connection, live: Interactive, buffer: FrameBuffer, frame_s: float) -> None:
-        self.pipe, self.live, self.buffer, self.frame_s = pipe, live, buffer, frame_s
+    def __init__(self, pipe: Connection, field: OperativeField, buffer: FrameBuffer, frame_s: float) -> None:
+        self.pipe, self.field, self.buffer, self.frame_s = pipe, field, buffer, frame_s
         self.waiting: deque[tuple[int, Act]] = deque()
         self.carrying: tuple[Callable[[float], None], float, float] | None = None
         self.open = True
@@ -137,7 +138,7 @@ class _Loop:
             told |= self._listen(0.0 if not resting else BEAT_S)
             now = time.monotonic()
             busy = self._carry(now)
-            frame = self.live.step(budget_s=0.8 * self.frame_s, advance_s=now - last)
+            frame = self.field.step(budget_s=0.8 * self.frame_s, advance_s=now - last)
             last = now
             # A tool that moves gently needs no iteration, but its frames are news all the same.
             still = not told and not busy and frame.iterations == 0 and frame.state != "approaching"
@@ -166,7 +167,7 @@ class _Loop:
             if self.carrying is None:
                 number, act = self.waiting.popleft()
                 try:
-                    self.carrying = (act.begin(self.live), now, act.length_s)
+                    self.carrying = (act.begin(self.field), now, act.length_s)
                 except SolverError as error:
                     self.pipe.send(("declined", number, str(error)))
                     continue
@@ -191,12 +192,12 @@ class _Loop:
             self._carry(time.monotonic())
 
     def _on_move(self, tool: str, position_mm: tuple[float, float, float]) -> None:
-        self.live.move(tool, position_mm)
+        self.field.live.move(tool, position_mm)
 
     def _on_reset(self) -> None:
         self.waiting.clear()
         self.carrying = None
-        self.live.reset()
+        self.field.reset()
 
     def _on_close(self) -> None:
         self.open = False
