@@ -10,6 +10,18 @@ from __future__ import annotations
 
 from solver.reduced.grip import Grip, Range, grip_of, spread_places
 from solver.reduced.model import Accuracy, ReducedModel
+from solver.reduced.tier import ReducedFrame, ReducedTier
 from solver.reduced.training import Effort, reduce_grip
 
-__all__ = ["Accuracy", "Effort", "Grip", "Range", "ReducedModel", "grip_of", "reduce_grip", "spread_places"]
+__all__ = [
+    "Accuracy",
+    "Effort",
+    "Grip",
+    "Range",
+    "ReducedFrame",
+    "ReducedModel",
+    "ReducedTier",
+    "grip_of",
+    "reduce_grip",
+    "spread_places",
+]

@@ -243,7 +243,10 @@ class Answer:
         self._control_answer = np.linalg.inv(model.stiffness[free, free])
         self._probe_basis = _probed(wide[self._moves :])
         self.z = np.zeros(model.size)
-        self._renew()
+        if not self._renew():
+            raise SolverError(
+                "The reduced model is not stable at rest; make it anew with `organtwin reduce`."
+            )
         self._start = self._tangent, self._inverse
         self.minimum_jacobian = 1.0
 
@@ -339,6 +342,12 @@ class Answer:
     def forces_N(self) -> Array:
         """Force with which each tool pulls, N, shape (m, 3), after `follow`."""
         return self._force[: self._moves].reshape(-1, 3) / 1000.0
+
+    def estimate(self) -> tuple[float, float]:
+        """Estimated distance of the farthest vertex to the converged full order, mm, and error of the forces, N."""
+        distance, force = self.raw_estimate()
+        accuracy = self.model.accuracy
+        return accuracy.factor * distance, accuracy.force_factor * force
 
     def raw_estimate(self) -> tuple[float, float]:
         """Distance, mm, and difference in force, N, that control modes and control cells show; not yet scaled."""

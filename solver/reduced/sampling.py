@@ -14,6 +14,7 @@ and a linear form.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -87,7 +88,7 @@ class Sample:
     def split(cls, averaged: Averaged, numbers: Ints, weights: Array) -> Sample:
         """From numbers that count through all groups, one after the other."""
         ends = np.cumsum([0, *(len(group.cells) for group in averaged.groups)])
-        inside = [(numbers >= low) & (numbers < high) for low, high in zip(ends[:-1], ends[1:], strict=True)]
+        inside = [(numbers >= low) & (numbers < high) for low, high in pairwise(ends)]
         return cls(
             tuple(numbers[part] - low for part, low in zip(inside, ends[:-1], strict=True)),
             tuple(weights[part] for part in inside),
