@@ -171,7 +171,7 @@ def test_a_pull_far_outside_is_handed_over_and_goes_on_from_the_reduced_state(he
     inside = np.array([0.0, 0.0, 0.8 * REACH])
     assert _pull(held, inside).tier == "reduced"
     before = held.displacement
-    held.move("grasper", PLACE + np.array([0.0, 0.0, 1.6 * REACH])
+    held.move("grasper", PLACE + np.array([0.0, 0.0, 1.6 * REACH]))
     frame = held.step(iterations=0)
     assert (frame.tier, frame.reason) == ("full", "the pull leaves the trained range")
     assert held.tier == "full"
@@ -197,9 +197,9 @@ def test_handed_over_state_needs_hardly_any_correction(held):
 
 def test_comes_back_to_the_reduced_model_inside_the_range(held):
     _pull(held, (0.0, 0.0, 0.8 * REACH))
-    held.move("grasper", PLACE + np.array([0.0, 0.0, 1.3 * REACH])
+    held.move("grasper", PLACE + np.array([0.0, 0.0, 1.3 * REACH]))
     assert held.step(iterations=5).tier == "full"
-    held.move("grasper", PLACE + np.array([1.0, 0.0, 0.5 * REACH])
+    held.move("grasper", PLACE + np.array([1.0, 0.0, 0.5 * REACH]))
     tiers = [held.step(iterations=5).tier for _ in range(30)]
     assert tiers[-1] == "reduced"
     truth, again = held.displacement, tiers.index("reduced")
