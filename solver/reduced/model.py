@@ -38,7 +38,7 @@ SAME_SHAPE_MM = 0.02
 PROBES = 64
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Accuracy:
     """What a reduced model reached on pulls it was not trained on, inside its range.
 

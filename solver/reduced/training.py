@@ -161,10 +161,8 @@ def solve_moves(
             forces.append([frame.forces_N[str(tool)] for tool in range(grip.tools)])
     live.reset()
     progress("pulling", 1.0)
-    if len(moves) < 4:
-        raise SolverError(
-            "The tissue follows hardly any pull here; reduce the reach or choose another place."
-        )
+    if not moves:
+        raise SolverError("The tissue follows no pull here; reduce the reach or choose another place.")
     return Solutions(np.array(moves), np.array(fields), np.array(forces))
 
 
