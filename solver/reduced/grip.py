@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 REACH_MM = 30.0
-RADIUS_MM = 10.0
+RADIUS_MM = 8.0
 # Widest angle between a pull and the outward normal of the place; beyond it the tool presses into the organ.
 CONE_DEG = 80.0
 # Moves inward and sideways that a hand makes as it takes hold, as a share of the reach.

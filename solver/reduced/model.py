@@ -90,7 +90,6 @@ class ReducedModel:
         Cells of the answer, and of its control.
     moves : ndarray, shape (N, m, 3)
         Trained moves, mm.
-    pressure_modes : int
     accuracy : Accuracy
     """
 
@@ -166,7 +165,7 @@ class ReducedModel:
             return cls(
                 grip, str(arrays["fingerprint"]), arrays["rest"], arrays["basis"], size,
                 VolumeForm(arrays["volume_coefficients"], arrays["volume_constant"], size),
-                arrays["quadratic"], arrays["linear"], arrays["stiffness"], *samples, arrays["moves"],
+                arrays["quadratic"], arrays["linear"], arrays["stiffness"], samples[0], samples[1], arrays["moves"],
                 Accuracy(int(accuracy[0]), *(float(v) for v in accuracy[1:])),
             )  # fmt: skip
         except KeyError as error:
@@ -243,6 +242,8 @@ class Answer:
         self._control_answer = np.linalg.inv(model.stiffness[free, free])
         self._probe_basis = _probed(wide[self._moves :])
         self.z = np.zeros(model.size)
+        self._force = np.zeros(model.size)
+        self._tangent = self._inverse = np.zeros((0, 0))
         if not self._renew():
             raise SolverError(
                 "The reduced model is not stable at rest; make it anew with `organtwin reduce`."

@@ -94,12 +94,6 @@ class Sample:
             tuple(weights[part] for part in inside),
         )
 
-    def joined(self, averaged: Averaged) -> tuple[Ints, Array]:
-        """Numbers that count through all groups, and weights; what `split` takes."""
-        ends = np.cumsum([0, *(len(group.cells) for group in averaged.groups)])
-        numbers = [points + low for points, low in zip(self.points, ends[:-1], strict=True)]
-        return np.concatenate(numbers), np.concatenate(self.weights)
-
     @property
     def count(self) -> int:
         """Number of sampled points."""
@@ -128,9 +122,9 @@ def items_of(averaged: Averaged, rest: Array, basis: Array, sample: Sample) -> t
         if not len(points):
             continue
         cells, inverse = np.unique(group.cells[points], return_inverse=True)
-        part = _Part(averaged.points, averaged.tets[cells])
-        F = (gradients(part, rest) + np.eye(3).ravel())[inverse]
-        slopes = np.stack([gradients(part, field)[inverse].ravel() for field in basis])
+        tets = averaged.tets[cells]
+        F = (gradients(averaged.points, tets, rest) + np.eye(3).ravel())[inverse]
+        slopes = np.stack([gradients(averaged.points, tets, field)[inverse].ravel() for field in basis])
         found.append(
             Items(
                 group.kernel.stress, group.kernel.tangent, F.ravel(), slopes, group.weights[points] * weights,
@@ -138,14 +132,6 @@ def items_of(averaged: Averaged, rest: Array, basis: Array, sample: Sample) -> t
             )
         )  # fmt: skip
     return tuple(found)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some cells of a mesh."""
-
-    points: Array
-    tets: Ints
 
 
 def contributions(items: tuple[Items, ...], z: Array) -> Array:

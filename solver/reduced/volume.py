@@ -31,17 +31,16 @@ Ints = NDArray[np.int64]
 _CHUNK = 64
 
 
-def gradients(averaged: Averaged, field: Array) -> Array:
-    """Gradient of a vertex field (n, 3) in every cell, shape (m, 9), row by row."""
-    corner = field[averaged.tets]
-    place = averaged.points[averaged.tets]
+def gradients(points: Array, tets: Ints, field: Array) -> Array:
+    """Gradient of a vertex field (n, 3) in cells of stress-free points, shape (m, 9), row by row."""
+    corner, place = field[tets], points[tets]
     change, edges = (np.moveaxis(x[:, 1:] - x[:, :1], 1, 2) for x in (corner, place))
     return np.asarray(change @ np.linalg.inv(edges)).reshape(-1, 9)
 
 
 def average_pressure(averaged: Averaged, displacement: Array) -> Array:
     """Pressure of each average at a displacement (n, 3) mm, shape (q,), kPa."""
-    F = (gradients(averaged, displacement) + np.eye(3).ravel()).reshape(-1, 3, 3)
+    F = (gradients(averaged.points, averaged.tets, displacement) + np.eye(3).ravel()).reshape(-1, 3, 3)
     share = averaged.volumes * np.linalg.det(F) / 4
     volume = averaged.average_volume
     dilated = np.bincount(averaged.average.ravel(), np.repeat(share, 4), minlength=len(volume))
@@ -110,7 +109,7 @@ def volume_form(averaged: Averaged, rest: Array, basis: Array, size: int, modes:
     modes : ndarray, shape (r_p, q)
         Pressure modes.
     """
-    G = np.stack([gradients(averaged, field) for field in (rest, *basis)], axis=1)
+    G = np.stack([gradients(averaged.points, averaged.tets, field) for field in (rest, *basis)], axis=1)
     G[:, 0] += np.eye(3).ravel()
     weight = averaged.volumes[:, None] * modes[:, averaged.average].mean(axis=2).T
     pair = np.array([(k, j) for k in range(len(basis) + 1) for j in range(min(k, size) + 1)])

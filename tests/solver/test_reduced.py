@@ -70,7 +70,7 @@ def test_cubic_form_is_the_change_of_volume_and_its_force_is_its_derivative(live
     form = volume_form(averaged, rest, basis, 3, modes)
 
     def energy(z):
-        F = gradients(averaged, rest + np.tensordot(z, basis, 1)) + np.eye(3).ravel()
+        F = gradients(averaged.points, averaged.tets, rest + np.tensordot(z, basis, 1)) + np.eye(3).ravel()
         change = averaged.volumes * (np.linalg.det(F.reshape(-1, 3, 3)) - 1)
         g = modes[:, averaged.average].mean(axis=2) @ change
         return 0.5 * g @ g
