@@ -185,6 +185,13 @@ class ReducedTier:
         if not self._reduced:
             self.live.move(tool, position)
 
+    def loosen(self, tool: str, share: float) -> None:
+        """Let go by degrees, in the full order; see `Interactive.loosen`."""
+        self._held(tool)
+        self._hand_over("a tool lets go")
+        self.live.loosen(tool, share)
+        self._grip = None
+
     def release(self, tool: str) -> None:
         """Let go; the full order brings the tissue back."""
         self._held(tool)
