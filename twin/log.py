@@ -5,8 +5,8 @@ the start:
 
 ==========================  ==================================================================================
 `{"do": act}`               the act was carried out
-`{"undo": 1}`               the last act of the present plan was taken back
-`{"redo": 1}`               the act that was last taken back there was done again
+`{"undo": k}`               the last k acts of the present plan were taken back, in one go
+`{"redo": 1}`               what was last taken back there in one go was done again
 `{"branch": name}`          a new alternative begins here, and is the present plan from now on
 `{"go": name}`              another alternative is the present plan from now on
 `{"reset": 1}`              the present plan began anew from the untouched organ
@@ -58,7 +58,7 @@ class ActLog:
     def __init__(self, entries: Iterable[dict[str, Any]] = ()) -> None:
         self._entries: list[dict[str, Any]] = []
         self._nodes: list[Node | None] = [None]
-        self._again: dict[tuple[str, int], int] = {}
+        self._again: dict[tuple[str, int], int] = {}  # act after which, and up to which
         self._tips = {FIRST: ROOT}
         self._present = FIRST
         for number, entry in enumerate(entries, 1):
@@ -137,21 +137,24 @@ class ActLog:
         self._entries.append({"do": act.to_json()})
         return self._grow(act)
 
-    def undo(self) -> int:
-        """Take back the last act; returns the number of what is the last then.
+    def undo(self, acts: int = 1) -> int:
+        """Take back the last act, or several in one go; returns the number of what is the last then.
 
         Raises
         ------
         TwinError
-            If there is none.
+            If there are not so many.
         """
         if not self.can_undo:
             raise TwinError("There is nothing to undo: no act has been done yet.")
-        node = self.node(self.head)
-        self._again[self._present, node.before] = node.number
-        self._tips[self._present] = node.before
-        self._entries.append({"undo": 1})
-        return node.before
+        line = self.line()
+        if not isinstance(acts, int) or not 1 <= acts <= len(line):
+            raise TwinError(f"The plan '{self._present}' has {len(line)} acts; {acts!r} cannot be undone.")
+        before = line[-acts].before
+        self._again[self._present, before] = self.head
+        self._tips[self._present] = before
+        self._entries.append({"undo": acts})
+        return before
 
     def redo(self) -> int:
         """Do again what was last taken back here; returns its number.
@@ -235,7 +238,7 @@ class ActLog:
                 case ["do"]:
                     self.do(from_json(entry["do"], place))
                 case ["undo"]:
-                    self.undo()
+                    self.undo(entry["undo"])
                 case ["redo"]:
                     self.redo()
                 case ["reset"]:

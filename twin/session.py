@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from anatomy.progress import Progress, silent
-from solver.actions import Act
+from solver.actions import Act, Hold
 from solver.actions.act import FRAME_S, ITERATIONS
 from solver.errors import SolverError
 from twin.errors import TwinError
@@ -107,8 +107,13 @@ class Session:
 
     # ------------------------------------------------------------------ going back and elsewhere
 
-    def undo(self) -> None:
+    def undo(self, pauses_too: bool = False) -> None:
         """Take the last act back.
+
+        Parameters
+        ----------
+        pauses_too : bool
+            Take back the pauses after it as well, which a person at the window never asked for.
 
         Raises
         ------
@@ -116,7 +121,12 @@ class Session:
             If there is none.
         """
         self.cancel()
-        self._reach(self.log.undo())
+        acts = 1
+        if pauses_too:
+            line = [node.act for node in self.log.line()]
+            while acts < len(line) and isinstance(line[-acts], Hold):
+                acts += 1
+        self._reach(self.log.undo(acts))
 
     def redo(self) -> None:
         """Do again what was last taken back.

@@ -110,3 +110,16 @@ def test_a_rehearsal_keeps_its_log_in_the_file(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps(data))
     with pytest.raises(TwinError, match="changed by hand"):
         Rehearsal.read(tmp_path / "r.json")
+
+
+def test_several_acts_are_undone_and_done_again_in_one_go():
+    log = ActLog()
+    for act in (ONE, TWO, THREE):
+        log.do(act)
+    log.undo(2)
+    assert acts(log) == [ONE]
+    log.redo()
+    assert acts(log) == [ONE, TWO, THREE]
+    assert log.undos == 1
+    with pytest.raises(TwinError, match="has 3 acts; 4 cannot be undone"):
+        log.undo(4)
