@@ -19,23 +19,22 @@ are the part of this process, and arrays in OrganMesh order are whole on every o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from anatomy.mesh import OrganMesh
 from solver.attachments import Attachment, from_anatomy
 from solver.averaging import STABILISATION, NodalAveraging
 from solver.backend import MPI, basix, fem, mesh, ufl
 from solver.errors import SolverError
+from solver.fibres import Fibres, fibre_fields
 from solver.materials import Law, Membrane
 from solver.processes import Processes
-from solver.rigid_modes import free_modes, rigid_modes
+from solver.support import check_supported, connected_pieces
 from solver.tissues import Tissue, tissue_of
 
 Array = NDArray[np.float64]
@@ -101,7 +100,7 @@ class Body:
         gravity_mm_s2: ArrayLike = (0.0, 9810.0, 0.0),
         reference_points: Array | None = None,
         patches: Mapping[str, Index] | None = None,
-        fibres: Array | Callable[[Array], Array] | None = None,
+        fibres: Fibres | None = None,
         stabilisation: float = STABILISATION,
         comm: Any = None,
     ) -> None:
@@ -236,53 +235,7 @@ class Body:
     @cached_property
     def fibre_fields(self) -> tuple[Any, ...]:
         """Fibre directions, one function a family: cell-wise, or quadratic in each cell where they turn."""
-        if self.fibres is None:
-            return ()
-        if callable(self.fibres):
-            return self._turning_fibres(self.fibres)
-        count = len(self.organ.tets)
-        if self.fibres.ndim != 3 or self.fibres.shape[::2] != (count, 3):
-            raise SolverError(
-                f"Fibres have shape {self.fibres.shape}; give ({count}, families, 3) unit vectors."
-            )
-        directions = self._unit_fibres(self.fibres)
-        space = fem.functionspace(self.mesh, ("DG", 0, (3,)))
-        fields = []
-        for family in range(directions.shape[1]):
-            field = fem.Function(space)
-            field.x.array[:] = self.cells_from_organ(directions[:, family]).ravel()
-            fields.append(field)
-        return tuple(fields)
-
-    def _unit_fibres(self, fibres: Array) -> Array:
-        """Unit directions, shape (m, d, 3), zero where a tissue without fibres was given none."""
-        lengths = np.linalg.norm(fibres, axis=2)
-        families = np.zeros(256, dtype=np.int64)
-        for value, name in self.organ.structures.items():
-            families[value] = self.tissues[name].law.fibres if name in self.tissues else 0
-        needed = families[self.organ.region][:, None] > np.arange(fibres.shape[1])
-        if not np.isfinite(lengths).all() or (needed & (lengths == 0)).any():
-            raise SolverError("Fibres have directions without a length; give unit vectors.")
-        return np.asarray(fibres / np.where(lengths > 0, lengths, 1.0)[..., None])
-
-    def _turning_fibres(self, directions: Callable[[Array], Array]) -> tuple[Any, ...]:
-        space = fem.functionspace(self.mesh, ("DG", 2, (3,)))
-        points = space.tabulate_dof_coordinates()[space.dofmap.list]
-        # A hair inside of the cell: at an apex the directions of all cells around differ.
-        points += 1e-6 * (points.mean(axis=1, keepdims=True) - points)
-        order = np.argsort(space.dofmap.list.ravel())
-        values = np.asarray(directions(points.reshape(-1, 3)[order]), dtype=np.float64)
-        if values.ndim != 3 or values.shape[2] != 3:
-            raise SolverError(f"The fibre function gives shape {values.shape}; give (points, families, 3).")
-        lengths = np.linalg.norm(values, axis=2)
-        if not (np.isfinite(lengths) & (lengths > 0)).all():
-            raise SolverError("The fibre function gives directions without a length; give unit vectors.")
-        fields = []
-        for family in range(values.shape[1]):
-            field = fem.Function(space)
-            field.x.array[:] = values[:, family].ravel()
-            fields.append(field / ufl.sqrt(ufl.inner(field, field)))
-        return tuple(fields)
+        return fibre_fields(self)
 
     def _fibres_of(self, tissue: Tissue) -> tuple[Any, ...]:
         if len(self.fibre_fields) < tissue.law.fibres:
@@ -382,75 +335,13 @@ class Body:
     @cached_property
     def components(self) -> Index:
         """Number of the connected piece of each vertex, OrganMesh order, shape (n,)."""
-        tets, n = self.organ.tets, len(self.organ.points)
-        rows, columns = tets[:, [0, 0, 0]].ravel(), tets[:, 1:].ravel()
-        graph = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n))
-        return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+        return connected_pieces(self.organ.tets, len(self.organ.points))
 
     def check_supported(
         self, held: ArrayLike = (), components: ArrayLike | None = None, loads: Sequence[Any] = ()
     ) -> None:
-        """Refuse a body of which a piece could move rigidly without resistance.
-
-        Parameters
-        ----------
-        held : array-like of int
-            Vertices whose displacement is prescribed, OrganMesh order, shape (k,).
-        components : array-like of bool, shape (k, 3), optional
-            Which of their components are; default all.
-        loads : sequence of Load
-            Those among them that hold the body (ligaments, contact) count as support.
-
-        Raises
-        ------
-        SolverError
-            Names the piece, by the structures in it, and its free rigid-body modes.
-        """
-        held = np.asarray(held, dtype=np.int64)
-        holds = np.ones((len(held), 3)) if components is None else np.asarray(components, dtype=np.float64)
-        for piece in range(int(self.components.max()) + 1):
-            free = self._free_modes(piece, held, holds, loads)
-            if free:
-                region = self.organ.region[self.components[self.organ.tets[:, 0]] == piece]
-                names = ", ".join(self.organ.structures[int(v)] for v in np.unique(region))
-                raise SolverError(
-                    f"The piece made of {names} ({len(region)} tetrahedra) is not held against {', '.join(free)}; "
-                    "attach it, or hold some of its vertices."
-                )
-
-    def _free_modes(self, piece: int, held: Index, holds: Array, loads: Sequence[Any]) -> list[str]:
-        """Names of the rigid-body modes of a piece that nothing resists."""
-        points = self.reference_points
-        mine = self.components == piece
-        centre = points[mine].mean(axis=0)
-        size = float(np.ptp(points[mine], axis=0).max())
-        stiffness = np.zeros((6, 6))
-        for a in self.attachments:
-            facets = a.facets[mine[a.facets[:, 0]]]
-            if a.released or not len(facets):
-                continue
-            x, y, z = (points[facets[:, i]] for i in range(3))
-            cross = np.cross(y - x, z - x)
-            twice = np.linalg.norm(cross, axis=1)
-            normal = cross / twice[:, None]
-            for corner in (x, y, z):
-                modes = rigid_modes((corner - centre) / size)
-                along = np.einsum("fij,fi->fj", modes, normal)
-                both = np.einsum("f,fij,fik->jk", twice / 6 * a.tangential_kPa_mm, modes, modes)
-                only = np.einsum(
-                    "f,fj,fk->jk", twice / 6 * (a.normal_kPa_mm - a.tangential_kPa_mm), along, along
-                )
-                stiffness += both + only
-        for load in loads:
-            if hasattr(load, "support"):
-                vertices, springs = load.support(self)
-                own = mine[vertices]
-                modes = rigid_modes((points[vertices[own]] - centre) / size)
-                stiffness += np.einsum("fia,fij,fjb->ab", modes, springs[own], modes)
-        inside = mine[held]
-        modes = holds[inside][:, :, None] * rigid_modes((points[held[inside]] - centre) / size)
-        stiffness += max(1.0, float(np.trace(stiffness))) * np.einsum("fij,fik->jk", modes, modes)
-        return free_modes(stiffness, centre, size)
+        """Refuse a body of which a piece could move rigidly; arguments as in `solver.support.check_supported`."""
+        check_supported(self, held, components, loads)
 
     # ------------------------------------------------------------------ energy
 
