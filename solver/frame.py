@@ -39,6 +39,9 @@ class Frame:
         Wall time of this step.
     minimum_jacobian : float
         Smallest volume ratio of a tetrahedron; always positive.
+    topology : int
+        Number of the topology `displacement` belongs to: 0 until the first change, after each one that no topology
+        of this tissue had before. To undo a change brings the earlier number back.
     """
 
     displacement: NDArray[np.float32]
@@ -51,3 +54,4 @@ class Frame:
     iterations: int
     seconds: float
     minimum_jacobian: float
+    topology: int = 0
