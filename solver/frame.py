@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -40,8 +41,9 @@ class Frame:
     minimum_jacobian : float
         Smallest volume ratio of a tetrahedron; always positive.
     topology : int
-        Number of the topology `displacement` belongs to: 0 until the first change, after each one that no topology
-        of this tissue had before. To undo a change brings the earlier number back.
+        Which mesh the displacement belongs to: 0 for the one it all began with, another number for every other one.
+    computed_s : float
+        When it was computed, on the system's monotonic clock, s.
     """
 
     displacement: NDArray[np.float32]
@@ -55,3 +57,9 @@ class Frame:
     seconds: float
     minimum_jacobian: float
     topology: int = 0
+    computed_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def age_s(self) -> float:
+        """Time since it was computed, s."""
+        return time.monotonic() - self.computed_s
