@@ -6,10 +6,11 @@ an `Interactive` body and yields the frames; a replay and the live service share
 fixture.
 """
 
+from solver.actions.ablate import Ablate
 from solver.actions.act import Act, from_json
 from solver.actions.grasp import Grasp
 from solver.actions.hold import Hold
 from solver.actions.pull import Pull
 from solver.actions.release import Release
 
-__all__ = ["Act", "Grasp", "Hold", "Pull", "Release", "from_json"]
+__all__ = ["Ablate", "Act", "Grasp", "Hold", "Pull", "Release", "from_json"]
