@@ -73,7 +73,7 @@ def cut(
     deformed = np.ascontiguousarray(positions, dtype=np.float64)
     every = [deformed, *(np.ascontiguousarray(shape, dtype=np.float64) for shape in shapes)]
     marks = mark(mesh, every, sheet, floor)
-    tets, parent = split_well(mesh, marks)
+    tets, parent = split_well(mesh, marks, floor)
     return _opened(organ, deformed, sheet, mesh, marks, tets, parent, CRUMB * (floor / FLOOR) ** 3)
 
 

@@ -274,6 +274,22 @@ def mean_ratios(x, tets):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
+def shortest_edges(x, tets):  # type: ignore[no-untyped-def]
+    """Length of the shortest edge of each tetrahedron."""
+    out = np.empty(len(tets))
+    for t in range(len(tets)):
+        least = np.inf
+        for i in range(3):
+            for j in range(i + 1, 4):
+                square = 0.0
+                for c in range(3):
+                    square += (x[tets[t, i], c] - x[tets[t, j], c]) ** 2
+                least = min(least, square)
+        out[t] = np.sqrt(least)
+    return out
+
+
+@numba.njit(cache=True)
 def _crushed(x, shapes, tet, least, poorest):  # type: ignore[no-untyped-def]
     for s in range(len(shapes)):
         if not _volume(x[s], tet) >= least * _volume(shapes[s], tet):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.lattice.topology import EDGES_OF_TET
-from solver.cutting.snapping import Marks, Mesh, mean_ratios
+from solver.cutting.snapping import Marks, Mesh, mean_ratios, shortest_edges
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,21 +24,23 @@ POOREST_RATIO = 0.2
 _ROUNDS = 12
 
 
-def split_well(mesh: Mesh, marks: Marks) -> tuple[Ints, Ints]:
+def split_well(mesh: Mesh, marks: Marks, floor_mm: float) -> tuple[Ints, Ints]:
     """Split a mesh as `split` does, but lead the sheet through more vertices where a piece would be a sliver.
 
     Of the cut edges of a tetrahedron with a poor piece, the one cut nearest to an end is spared: the sheet goes
-    through that end. Fewer edges are cut each time, so this comes to an end; `marks` is brought up to date.
+    through that end. The same goes where a piece would have an edge below the floor that no edge of its tetrahedron
+    was below. Fewer edges are cut each time, so this comes to an end; `marks` is brought up to date.
     """
     points = mesh.organ.points
-    before = mean_ratios(points, mesh.organ.tets)
+    least_ratio = np.minimum(POOREST_RATIO, mean_ratios(points, mesh.organ.tets)) * (1.0 - 1e-9)
+    least_edge = np.minimum(floor_mm, shortest_edges(points, mesh.organ.tets)) * (1.0 - 1e-9)
     for _ in range(_ROUNDS):
         tets, parent = split(mesh, marks)
         a, b = points[mesh.edges[marks.cut, 0]], points[mesh.edges[marks.cut, 1]]
         every = np.concatenate([marks.placed(points), a + marks.at[:, None] * (b - a)])
         pieces = np.flatnonzero(np.bincount(parent)[parent] > 1)
-        ratio = mean_ratios(every, tets[pieces])
-        poor = ratio < np.minimum(POOREST_RATIO, before[parent[pieces]] * (1.0 - 1e-9))
+        poor = mean_ratios(every, tets[pieces]) < least_ratio[parent[pieces]]
+        poor |= shortest_edges(every, tets[pieces]) < least_edge[parent[pieces]]
         if not poor.any():
             break
         row = np.full(len(mesh.edges), -1, dtype=np.int64)
