@@ -12,15 +12,9 @@ No call of this side waits for the solver, except `wait_ready`, `restart`, `log`
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
 import time
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +29,8 @@ from twin.errors import TwinError
 from twin.frames import FrameBuffer
 from twin.log import ActLog
 from twin.rehearsal import Rehearsal
-from twin.worker import Order, serve
+from twin.solver_process import SolverProcess
+from twin.worker import Order
 
 FRAME_S = 1.0 / 60.0
 RELEASE_S = 0.25
@@ -43,8 +38,6 @@ RELEASE_S = 0.25
 SYNC_S = 2.0
 # A process that dies so often within so many seconds is not started again.
 DEATHS, DEATHS_WITHIN_S = 3, 60.0
-# What each thread pool of the worker's libraries is set to: the work of one frame is too small to share.
-_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Service:
@@ -64,6 +57,9 @@ class Service:
         Time of a frame, s.
     title : str
         Of the log.
+    standby : bool
+        Whether a second process stands by, so that a dead one is replaced within moments; it takes as much memory
+        again.
 
     Raises
     ------
@@ -80,10 +76,11 @@ class Service:
         reference_points: NDArray[np.float64] | None = None,
         frame_s: float = FRAME_S,
         title: str = "",
+        standby: bool = True,
     ) -> None:
         organ = source if isinstance(source, OrganMesh) else _organ_file(Path(source))
         self._order = Order(organ, gravity_mm_s2, resting, reference_points, frame_s, title)
-        self._title = title
+        self._title, self._stands_by = title, standby
         self._entries: list[dict[str, Any]] = []
         # Commands that are not answered yet, in the order in which they were given.
         self._asked: dict[int, _Asked] = {}
@@ -95,27 +92,25 @@ class Service:
         self._deaths: list[float] = []
         self._shown: Frame | None = None
         self._closed = False
+        self._standby: SolverProcess | None = None
+        self._buffers: list[FrameBuffer] = []
+        self._finish = weakref.finalize(self, _remove, self._buffers)
         self._start()
 
     # ------------------------------------------------------------------ the process
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(
-            target=serve, args=(theirs, self._order), name="organtwin-solver", daemon=True
-        )
-        with _environment(_THREADS):
-            self._process.start()
-        theirs.close()
+        """Put a process to work: the one that stands by, or a new one."""
+        order, standby = self._order, self._standby
+        self._standby = None
+        if standby is not None and standby.alive:
+            self._solver = standby
+            standby.send("take over", order.entries, order.first_mesh)
+        else:
+            self._solver = SolverProcess(order)
         self._buffer: FrameBuffer | None = None
         self._failure: str | None = None
         self._stage = ("starting", 0.0)
-        self._finish = weakref.finalize(self, _end, self._process, self._pipe, self._held_buffers())
-
-    def _held_buffers(self) -> list[FrameBuffer]:
-        self._buffers: list[FrameBuffer] = []
-        return self._buffers
 
     @property
     def alive(self) -> bool:
@@ -143,7 +138,7 @@ class Service:
     @property
     def process_id(self) -> int | None:
         """Number of the solver's process."""
-        return self._process.pid
+        return self._solver.process_id
 
     def wait_ready(self, timeout_s: float = 300.0, progress: Progress = silent) -> None:
         """Wait until frames come.
@@ -166,8 +161,7 @@ class Service:
                 return
             if time.monotonic() > until:
                 raise TwinError(f"The solver was not ready after {timeout_s:g} s.")
-            with contextlib.suppress(OSError, EOFError):
-                self._pipe.poll(0.05)
+            self._solver.wait(0.05)
 
     def restart(self, timeout_s: float = 300.0, progress: Progress = silent) -> None:
         """Replace the process by a new one that goes on where this one stopped.
@@ -184,17 +178,17 @@ class Service:
 
     def _replace(self) -> None:
         """End the process and start another from the log, with the commands that were not answered."""
-        self._stop(0.0)
+        self._solver.end()
+        _remove(self._buffers)
         self._order = replace(
             self._order, entries=tuple(self._entries), first_mesh=self._order.first_mesh + 1_000_000
         )
-        self._closed = False
         self._start()
         for number, asked in self._asked.items():
             asked.begun = False
-            self._send(asked.name, number, *asked.details)
+            self._solver.send(asked.name, number, *asked.details)
         for tool, position in self._hands.items():
-            self._send("move", tool, tuple(float(v) for v in position))
+            self._solver.send("move", tool, tuple(float(v) for v in position))
 
     def _recover(self, why: str) -> None:
         """After a death: another process, unless they keep dying."""
@@ -222,14 +216,11 @@ class Service:
         """End the process and remove the shared memory; may be called twice."""
         if not self._closed:
             self._closed = True
-            self._stop(timeout_s)
-
-    def _stop(self, timeout_s: float) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._pipe.send(("close",))
-        self._process.join(timeout_s)
-        self._buffer = None
-        self._finish()
+            if self._standby is not None:
+                self._standby.end()
+            self._solver.end(timeout_s)
+            self._buffer = None
+            _remove(self._buffers)
 
     def __enter__(self) -> Service:
         return self
@@ -284,16 +275,12 @@ class Service:
         if self._closed or self._failure is not None:
             return
         why = ""
-        try:
-            while self._pipe.poll():
-                name, *details = self._pipe.recv()
-                if name == "broke":
-                    why = details[0]
-                else:
-                    getattr(self, f"_hear_{name}")(*details)
-        except (EOFError, OSError):
-            why = why or "Its process ended without a word."
-        if (why or not self._process.is_alive()) and self._failure is None:
+        for name, *details in self._solver.messages():
+            if name == "broke":
+                why = details[0]
+            else:
+                getattr(self, f"_hear_{name}")(*details)
+        if (why or not self._solver.alive) and self._failure is None:
             self._recover(why or "Its process ended without a word.")
 
     def _hear_progress(self, stage: str, fraction: float) -> None:
@@ -303,10 +290,11 @@ class Service:
         self._hear_memory(memory)
         self._stage = ("ready", 1.0)
         self._order = replace(self._order, reference_points=reference_points)
+        if self._standby is None and self._stands_by:
+            self._standby = SolverProcess(replace(self._order, entries=()), standby=True)
 
     def _hear_memory(self, memory: str) -> None:
-        while self._buffers:
-            self._buffers.pop().close(remove=True)
+        _remove(self._buffers)
         self._buffer = FrameBuffer.attach(memory)
         self._buffers.append(self._buffer)
 
@@ -348,8 +336,7 @@ class Service:
             number = self._ask("sync")
             until = time.monotonic() + SYNC_S
             while number in self._asked and self._failure is None and time.monotonic() < until:
-                with contextlib.suppress(OSError, EOFError):
-                    self._pipe.poll(0.01)
+                self._solver.wait(0.01)
                 self._hear()
         entries = [
             *self._entries,
@@ -374,7 +361,7 @@ class Service:
         """Bring a tool that holds tissue to a position, LPS millimetres."""
         self.check()
         self._hands[tool] = np.array(position_mm, dtype=np.float64)
-        self._send("move", tool, tuple(float(v) for v in self._hands[tool]))
+        self._solver.send("move", tool, tuple(float(v) for v in self._hands[tool]))
 
     def release(self, tool: str, duration_s: float = RELEASE_S) -> None:
         """Open the jaws; the tissue returns over a fraction of a second."""
@@ -413,13 +400,8 @@ class Service:
         self.check()
         self._number += 1
         self._asked[self._number] = _Asked(name, details)
-        self._send(name, self._number, *details)
+        self._solver.send(name, self._number, *details)
         return self._number
-
-    def _send(self, *message: Any) -> None:
-        # Where the process has just died, what was asked is sent again to the next one.
-        with contextlib.suppress(OSError, ValueError):
-            self._pipe.send(message)
 
 
 @dataclass
@@ -440,26 +422,7 @@ def _organ_file(path: Path) -> str:
     return str(file)
 
 
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables a started process inherits, unless the user has set them."""
-    added = [name for name in values if name not in os.environ]
-    os.environ.update({name: values[name] for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
-
-
-def _end(process: BaseProcess, pipe: Connection, buffers: list[FrameBuffer]) -> None:
-    """End a process and remove what it shared, whatever state it is in."""
-    if process.is_alive():
-        process.terminate()
-        process.join(1.0)
-        if process.is_alive():
-            process.kill()
-            process.join(1.0)
-    pipe.close()
+def _remove(buffers: list[FrameBuffer]) -> None:
+    """Remove shared memory for everybody."""
     while buffers:
         buffers.pop().close(remove=True)

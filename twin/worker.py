@@ -11,11 +11,14 @@ breaks ends the process with a sentence.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,6 +41,8 @@ from twin.session import Session
 
 # After a restart each act is carried out in this many frames: only where the tools end matters.
 RESUME_FRAMES = 5
+# Niceness of a process that stands by, while it builds.
+GENTLE = 10
 BEAT_S = 0.25
 # A pause longer than this is written into the log.
 PAUSE_S = 0.2
@@ -76,13 +81,20 @@ class Order:
     first_mesh: int = 0
 
 
-def serve(pipe: Connection, order: Order) -> None:
-    """Run until told to close, or until the other side is gone."""
+def serve(pipe: Connection, order: Order, standby: bool = False) -> None:
+    """Run until told to close, or until the other side is gone; to stand by, build first and wait to take over."""
     # Ctrl-C goes to the whole group; the other side decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     loop: _Loop | None = None
     try:
-        session, reference_points = _build(pipe, order)
+        session = _gently(lambda: _build(pipe, order)) if standby else _build(pipe, order)
+        reference_points = session.field.live.body.reference_points
+        if standby:
+            name, *details = pipe.recv()
+            if name != "take over":
+                return
+            order = replace(order, entries=details[0], first_mesh=details[1])
+        session.resume(ActLog(order.entries), _report(pipe, 0.9, 1.0), RESUME_FRAMES)
         loop = _Loop(pipe, session, order.frame_s, order.first_mesh)
         pipe.send(("ready", loop.buffer.name, reference_points))
         loop.run()
@@ -104,26 +116,37 @@ def _tell(pipe: Connection, message: tuple[Any, ...]) -> None:
         pipe.send(message)
 
 
-def _build(pipe: Connection, order: Order) -> tuple[Session, NDArray[np.float64]]:
-    def report(start: float, end: float) -> Progress:
-        def tell(stage: str, fraction: float) -> None:
-            pipe.send(("progress", stage, start + fraction * (end - start)))
+def _report(pipe: Connection, start: float, end: float) -> Progress:
+    def tell(stage: str, fraction: float) -> None:
+        pipe.send(("progress", stage, start + fraction * (end - start)))
 
-        return tell
+    return tell
 
-    report(0.0, 0.0)("loading the solver", 0.0)
+
+def _gently(build: Callable[[], Session]) -> Session:
+    """Build in a thread that gives way to whatever else wants the processor, and hand on what it raises."""
+
+    def work() -> Session:
+        # On Linux each thread has its own; elsewhere it stays as it is.
+        with contextlib.suppress(AttributeError, OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GENTLE)
+        return build()
+
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(work).result()
+
+
+def _build(pipe: Connection, order: Order) -> Session:
+    _report(pipe, 0.0, 0.0)("loading the solver", 0.0)
     from solver.body import Body
     from solver.field import OperativeField
     from solver.interactive import Interactive
 
     organ = order.organ if isinstance(order.organ, OrganMesh) else OrganMesh.read(Path(order.organ))
-    report(0.1, 0.1)("building the body", 0.0)
+    _report(pipe, 0.1, 0.1)("building the body", 0.0)
     body = Body(organ, gravity_mm_s2=order.gravity_mm_s2, reference_points=order.reference_points)
-    field = OperativeField(Interactive(body, resting=order.resting, progress=report(0.1, 0.9)))
-    session = Session(field, order.title)
-    stress_free = field.live.body.reference_points
-    session.resume(ActLog(order.entries), report(0.9, 1.0), RESUME_FRAMES)
-    return session, stress_free
+    field = OperativeField(Interactive(body, resting=order.resting, progress=_report(pipe, 0.1, 0.9)))
+    return Session(field, order.title)
 
 
 def capacity_for(vertices: int) -> int:
