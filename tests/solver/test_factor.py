@@ -3,7 +3,8 @@ import pytest
 from scipy import sparse
 
 from solver.errors import SolverError
-from solver.factor import Factor, dissect
+from solver.dissection import dissect
+from solver.factor import Factor
 from solver.verification.blocks import kuhn_block
 
 
