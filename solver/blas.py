@@ -78,7 +78,8 @@ def sgemm(typing_context, address, transposed, m, n, k, alpha, a, lda, b, ldb, b
         plain, turned = ir.Constant(_CHARACTER, ord("N")), ir.Constant(_CHARACTER, ord("T"))
         form = builder.select(builder.trunc(flip, ir.IntType(1)), turned, plain)
         m, n, k, lda, ldb, ldc = (
-            _pointer_to(builder, _INTEGER, builder.trunc(value, _INTEGER)) for value in (m, n, k, lda, ldb, ldc)
+            _pointer_to(builder, _INTEGER, builder.trunc(value, _INTEGER))
+            for value in (m, n, k, lda, ldb, ldc)
         )
         alpha, beta = (_pointer_to(builder, _SINGLE, value) for value in (alpha, beta))
         first, second = _pointer_to(builder, _CHARACTER, plain), _pointer_to(builder, _CHARACTER, form)

@@ -199,7 +199,10 @@ def _node_unknowns(order: Ints, place_of: Ints, negative: Flags, count: int) -> 
     for sign in (False, True):
         places = np.flatnonzero(kind == sign)
         places = places[np.argsort(node[places], kind="stable")]
-        found += [np.searchsorted(node[places], np.arange(count + 1)).astype(np.int64), places.astype(np.int64)]
+        found += [
+            np.searchsorted(node[places], np.arange(count + 1)).astype(np.int64),
+            places.astype(np.int64),
+        ]
     return found[0], found[1], found[2], found[3]
 
 
