@@ -165,7 +165,7 @@ class Averaged:
         stiffness = self._structure_table(
             {n: t.capsule.stiffness_kPa_mm for n, t in self.body.tissues.items() if t.capsule is not None}
         )[organ.exterior_tets]
-        covered = np.flatnonzero(stiffness > 0)
+        covered = np.flatnonzero((stiffness > 0) & self.body.grown)
         if not len(covered):
             return []
         normal, area = self._normals_areas(organ.exterior[covered])
@@ -336,6 +336,22 @@ class Averaged:
         diagonal = self.pattern.indptr[3 * self.vertices : -1]
         total[diagonal] -= self._average_volume / self._average_stiffness
         return total
+
+    def add_blocks(self, values: Array, vertices: Ints, blocks: Array) -> None:
+        """Add a stiffness that joins single vertices to themselves to values of the tangent.
+
+        Parameters
+        ----------
+        values : ndarray, shape (pattern.nnz,), float64
+            Changed in place.
+        vertices : ndarray, shape (k,), int64
+            May name one more than once.
+        blocks : ndarray, shape (k, 3, 3), float64
+            Symmetric, mN/mm.
+        """
+        i, j = np.triu_indices(3)
+        entry = self._entries(3 * vertices[:, None] + i, 3 * vertices[:, None] + j)
+        np.add.at(values, entry, blocks[:, i, j])
 
 
 @dataclass(frozen=True)

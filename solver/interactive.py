@@ -15,23 +15,29 @@ numbers; with a time budget it returns the best state when time is up and goes o
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anatomy.progress import Progress, silent
+from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
 from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
 from solver.frame import Frame, Progressing
+from solver.live_load import LiveLoad
 from solver.mobility import check_answer, check_extent
 from solver.patch import Patch, find_patch
 from solver.response import Response
 from solver.resting import rest_points
+from solver.successor import Successor, check_unfolded, factored, make_successor
+from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -52,15 +58,19 @@ POOR_CONTRACTION = 0.4
 # Where a frame has no time for an iteration, nothing shows the tangent's age; it is then renewed this often.
 RENEW_FRAMES = 20
 ARMIJO = 1e-4
-HELD_STIFFNESS = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """What `Interactive.restore` needs to go back and then go on exactly as before."""
 
+    body: Body
+    attachments: tuple[Attachment, ...]
+    averaged: Averaged
+    topology: int
     displacement: Array
     patches: dict[str, Patch]
+    loads: dict[str, LiveLoad]
     time_s: float
     factor: Factor
     factored_at: Array
@@ -85,7 +95,9 @@ class Interactive:
     Attributes
     ----------
     body : Body
-        With its stress-free shape.
+        With its stress-free shape; another one after every change of topology.
+    topology : int
+        Number of the present topology, see `Frame`.
     time_s : float
         Time of the rehearsal: what `step` was told has passed.
 
@@ -118,10 +130,12 @@ class Interactive:
         self._factored_at = self._u.copy()
         self._patches: dict[str, Patch] = {}
         self._load: Array | None = None
+        self._loads: dict[str, LiveLoad] = {}
         self._curvature = Curvature()
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
         self.time_s = 0.0
+        self.topology = self._topologies = 0
         self._cost_s, self._frames = 0.0, 0
         self._response = Response(self._factor, averaged.vertices, {})
         self._take_hold()
@@ -221,10 +235,39 @@ class Interactive:
         del self._patches[tool]
         self._take_hold()
 
+    @property
+    def loads(self) -> Mapping[str, LiveLoad]:
+        """What acts on the tissue beside tools that hold it, by name."""
+        return MappingProxyType(self._loads)
+
+    def add_load(self, name: str, load: LiveLoad) -> None:
+        """Let a load act from now on, in place of one of the same name."""
+        self._loads[name] = load
+        self._reconsider()
+
+    def remove_load(self, name: str) -> None:
+        """Let a load act no more.
+
+        Raises
+        ------
+        SolverError
+            If there is none of that name.
+        """
+        if name not in self._loads:
+            raise SolverError(f"There is no load '{name}' on the tissue.")
+        del self._loads[name]
+        self._reconsider()
+
+    def _reconsider(self) -> None:
+        """See the present state anew, after what acts on it has changed."""
+        self._accept(self._u, *self._evaluate(self._u))
+        self._stuck, self._slow = False, 0
+
     def refresh_supports(self) -> None:
         """See the body's attachments anew, after one was divided."""
-        self.body.check_supported()
-        self._averaged.refresh_supports()
+        self.body.check_supported(self._all_held())
+        # Snapshots keep the discretisation they were made with.
+        self._averaged = self._averaged.reshaped(self._averaged.points)
         self._refactoring = None
         self._curvature.clear()
         self._take_hold()
@@ -239,6 +282,9 @@ class Interactive:
     def _holding(self) -> dict[str, Ints]:
         return {name: p.vertices for name, p in self._patches.items() if p.holding}
 
+    def _all_held(self) -> Ints:
+        return np.concatenate([np.zeros(0, dtype=np.int64), *self._holding().values()])
+
     def _take_hold(self) -> None:
         """Answer forces with what is held now."""
         if not _same(self._response.patches, self._holding()):
@@ -249,8 +295,7 @@ class Interactive:
         for patch in loose:
             assert self._load is not None
             self._load[patch.vertices] += patch.share * patch.load_mN
-        self._accept(self._u, *self._evaluate(self._u))
-        self._stuck, self._slow = False, 0
+        self._reconsider()
 
     # ------------------------------------------------------------------ steps
 
@@ -277,6 +322,7 @@ class Interactive:
         self.time_s += advance_s
         if budget_s is not None:
             self._adopt()
+        self._replace_loads(lambda load: load.begun(self.positions, advance_s))
         done = 0
         while True:
             followed = self._follow()
@@ -295,9 +341,17 @@ class Interactive:
             if self._slow >= 2:
                 self._renew(beside=budget_s is not None)
         self._frames += 1
+        self._replace_loads(lambda load: load.committed(self.positions, self.time_s))
         if budget_s is not None and self._frames >= RENEW_FRAMES and self._distance()[0] > 3 * CONVERGED_MM:
             self._renew(beside=True)
         return self._frame(done, time.perf_counter() - started)
+
+    def _replace_loads(self, following: Callable[[LiveLoad], LiveLoad]) -> None:
+        """Put the load that follows in the place of each; the state is seen anew only where one has changed."""
+        after = {name: following(load) for name, load in self._loads.items()}
+        if any(after[name] is not load for name, load in self._loads.items()):
+            self._loads = after
+            self._reconsider()
 
     def settle(self, tolerance_mm: float = CONVERGED_MM, iterations: int = 400) -> Frame:
         """Iterate until the estimated distance of every vertex is below a tolerance.
@@ -333,6 +387,12 @@ class Interactive:
         if self._load is not None:
             energy -= float(np.vdot(self._load, u))
             gradient -= self._load
+        if self._loads and np.isfinite(energy):
+            positions = self.body.reference_points + u
+            for load in self._loads.values():
+                more, slope = load.evaluate(positions)
+                energy += more
+                gradient += slope
         return energy, gradient, smallest
 
     def _accept(self, u: Array, energy: float, gradient: Array, smallest: float) -> None:
@@ -362,6 +422,9 @@ class Interactive:
     def _follow(self) -> bool:
         """Carry the patches after their tools; True if any moved."""
         waiting = {name: p for name, p in self._patches.items() if p.holding and np.any(p.pending_mm)}
+        for name in [name for name, patch in waiting.items() if not len(patch.vertices)]:
+            # What it held was taken out and is carried away in its jaws.
+            waiting.pop(name).pending_mm = np.zeros(3)
         if not waiting:
             return False
         part = min(1.0, ADVANCE_MM / self._lag())
@@ -443,24 +506,26 @@ class Interactive:
         if not beside:
             self._refactor()
         elif self._refactoring is None:
-            if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
-            self._refactoring = self._worker.submit(self._factored, self._u.copy(), self._holding())
+            self._refactoring = self._beside.submit(
+                self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
+            )
 
-    def _factored(self, u: Array, patches: dict[str, Ints]) -> tuple[Factor, Response, Array]:
-        values = self._averaged.tangent(u)
-        # Held displacements are fixed, so stiffness added to them changes no answer, but it keeps the matrix
-        # definite where only the tools hold the tissue in shape.
-        held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
-        diagonal = self._averaged.pattern.indptr[: u.size]
-        values[diagonal[(3 * held[:, None] + np.arange(3)).ravel()]] *= HELD_STIFFNESS
-        factor = definite_factor(self._factor, values, diagonal)
-        return factor, Response(factor, self._averaged.vertices, patches), u
+    @property
+    def _beside(self) -> ThreadPoolExecutor:
+        """The thread that works beside the frames."""
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
+        return self._worker
+
+    def _factored(
+        self, u: Array, patches: dict[str, Ints], loads: tuple[LiveLoad, ...]
+    ) -> tuple[Factor, Response, Array]:
+        return *factored(self._averaged, self._factor, u, patches, list(loads)), u
 
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
         try:
-            self._use(*self._factored(self._u, self._holding()))
+            self._use(*self._factored(self._u, self._holding(), tuple(self._loads.values())))
         except SolverError:
             self._factored_at = self._u
             return False
@@ -483,21 +548,86 @@ class Interactive:
         self._response = response
         self._direction, self._frames = None, 0
 
+    # ------------------------------------------------------------------ topology
+
+    def change(self, change: TopologyChange) -> None:
+        """Go on on another mesh, at once.
+
+        What the tools hold, the loads and the state itself are carried; the tangent is factored anew.
+
+        Parameters
+        ----------
+        change : TopologyChange
+            From the present mesh, `body.organ`.
+
+        Raises
+        ------
+        SolverError
+            If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
+        """
+        self.adopt(self._successor(change, self._averaged, self._u, self._holding(), self._loads))
+
+    def prepare(self, change: TopologyChange) -> Future[Successor]:
+        """Begin a change beside the frames, which go on; to be adopted (`adopt`) when it is done."""
+        state = self._u.copy(), self._holding(), dict(self._loads)
+        return self._beside.submit(self._successor, change, self._averaged, *state)
+
+    def _successor(
+        self,
+        change: TopologyChange,
+        averaged: Averaged,
+        u: Array,
+        patches: Mapping[str, Ints],
+        loads: Mapping[str, LiveLoad],
+    ) -> Successor:
+        if change.before is not averaged.body.organ:
+            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        return make_successor(change, averaged, u, patches, loads, FLOOR_JACOBIAN)
+
+    def adopt(self, successor: Successor) -> None:
+        """Go on on the mesh of a change, from where the tissue is now.
+
+        Raises
+        ------
+        SolverError
+            If the tissue has moved so that the change would fold it, or it starts from another mesh than the
+            present one; then nothing has changed.
+        """
+        change = successor.change
+        if change.before is not self.body.organ:
+            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        u = change.interpolate(self._u)
+        check_unfolded(successor.averaged, u, FLOOR_JACOBIAN)
+        loads = {name: load.carried(change) for name, load in self._loads.items()}
+        self.body, self._averaged = successor.body, successor.averaged
+        self._u, self._loads = u, loads
+        self._patches = {name: patch.carried(change, u) for name, patch in self._patches.items()}
+        self._topologies += 1
+        self.topology = self._topologies
+        self._refactoring = None
+        self._curvature.clear()
+        self._use(successor.factor, successor.response, successor.at)
+        self._take_hold()
+
     # ------------------------------------------------------------------ states
 
     def snapshot(self) -> Snapshot:
         """The present state."""
         return Snapshot(
-            self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, self.time_s,
+            self.body, self.body.attachments, self._averaged, self.topology,
+            self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
             self._direction, self._slow, self._stuck, self._frames,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a state of this body."""
+        """Go back to a state of this tissue, on the mesh and with the attachments it then had."""
         self._refactoring = None
+        self.body, self._averaged, self.topology = snapshot.body, snapshot.averaged, snapshot.topology
+        self.body.hold_by(snapshot.attachments)
         self._u = snapshot.displacement.copy()
         self._patches = {n: p.copy() for n, p in snapshot.patches.items()}
+        self._loads = dict(snapshot.loads)
         self.time_s = snapshot.time_s
         self._factor, self._factored_at = snapshot.factor, snapshot.factored_at
         self._response = Response(self._factor, self._averaged.vertices, self._holding())
@@ -507,7 +637,7 @@ class Interactive:
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
 
     def reset(self) -> None:
-        """Go back to where the tissue rested at first, with no tool on it; what was divided stays divided."""
+        """Go back to where the tissue rested at first, whole, with no tool on it."""
         self.restore(self._rest)
 
     @property
@@ -516,10 +646,13 @@ class Interactive:
         return self._u - self.body.scanned_displacement
 
     def _forces(self) -> dict[str, Array]:
-        return {
+        forces = {
             name: (self._gradient[p.vertices] if p.holding else p.share * p.load_mN).sum(axis=0) / 1000.0
             for name, p in self._patches.items()
         }
+        for load in self._loads.values():
+            forces.update(load.forces_N(self.positions))
+        return forces
 
     def _frame(self, iterations: int, seconds: float) -> Frame:
         largest, mean = self._distance()
@@ -541,6 +674,7 @@ class Interactive:
             iterations=iterations,
             seconds=seconds,
             minimum_jacobian=self._minimum,
+            topology=self.topology,
         )
 
 

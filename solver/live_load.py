@@ -1,0 +1,69 @@
+"""LiveLoad: whatever adds energy to the live tissue beside its own: contact, sutures, pressure, inertia, damping.
+
+A load is a value. It is never changed, only replaced: by `begun` when time passes, by `committed` when a step was
+accepted (a stick point has moved, a history has grown), and by `carried` when the topology changes. So a snapshot of
+the live tissue holds its loads as they are, and undo costs nothing.
+
+A force without an energy (a pressure that follows its surface, friction beyond its limit) takes the energy of the
+force as it was when the step began: fixed for the length of a step it has one, −f·x, and steps are short.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solver.topology import TopologyChange
+
+Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class LiveLoad(ABC):
+    """Energy that depends on where the vertices are, with its gradient and a simple part of its stiffness."""
+
+    @abstractmethod
+    def evaluate(self, positions: Array) -> tuple[float, Array]:
+        """Energy and its gradient.
+
+        Parameters
+        ----------
+        positions : ndarray, shape (n, 3), float64
+            Of the vertices, OrganMesh order, mm, LPS.
+
+        Returns
+        -------
+        energy : float
+            µJ; infinite where the positions are not allowed.
+        gradient : ndarray, shape (n, 3), float64
+            ∂energy/∂positions, mN: minus the force on the tissue.
+        """
+
+    def stiffness(self, positions: Array) -> tuple[Ints, Array]:
+        """The part of the second derivative that joins each vertex to itself, positive semidefinite.
+
+        Returns
+        -------
+        vertices : ndarray, shape (k,), int64
+        blocks : ndarray, shape (k, 3, 3), float64
+            mN/mm. It only preconditions: what it leaves out costs iterations, not accuracy. Nothing by default.
+        """
+        return np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3))
+
+    def forces_N(self, positions: Array) -> dict[str, Array]:
+        """Forces a person is to see, by the tool's name: with which each tool pushes the tissue, N, LPS."""
+        return {}
+
+    def begun(self, positions: Array, seconds: float) -> LiveLoad:
+        """The load at the beginning of a step during which so many seconds of the rehearsal pass."""
+        return self
+
+    def committed(self, positions: Array, time_s: float) -> LiveLoad:
+        """The load after a step was accepted at these positions and this time of the rehearsal."""
+        return self
+
+    @abstractmethod
+    def carried(self, change: TopologyChange) -> LiveLoad:
+        """The same load on the mesh after a change of topology."""
