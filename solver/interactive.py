@@ -565,24 +565,25 @@ class Interactive:
         SolverError
             If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
         """
-        self.adopt(self._successor(change, self._averaged, self._u, self._holding(), self._loads))
+        self.adopt(self._successor(change, self._averaged, self._factor, self._u, self._holding(), self._loads))
 
     def prepare(self, change: TopologyChange) -> Future[Successor]:
         """Begin a change beside the frames, which go on; to be adopted (`adopt`) when it is done."""
         state = self._u.copy(), self._holding(), dict(self._loads)
-        return self._beside.submit(self._successor, change, self._averaged, *state)
+        return self._beside.submit(self._successor, change, self._averaged, self._factor, *state)
 
     def _successor(
         self,
         change: TopologyChange,
         averaged: Averaged,
+        factor: Factor,
         u: Array,
         patches: Mapping[str, Ints],
         loads: Mapping[str, LiveLoad],
     ) -> Successor:
         if change.before is not averaged.body.organ:
             raise SolverError("The change starts from another mesh than the present one; make it anew.")
-        return make_successor(change, averaged, u, patches, loads, FLOOR_JACOBIAN)
+        return make_successor(change, averaged, factor, u, patches, loads, FLOOR_JACOBIAN)
 
     def adopt(self, successor: Successor) -> None:
         """Go on on the mesh of a change, from where the tissue is now.
