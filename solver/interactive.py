@@ -576,8 +576,9 @@ class Interactive:
     def _make(self, change: TopologyChange, body: Body | None) -> Callable[[], Successor]:
         """What makes the successor of the present state, wherever that has gone by then."""
         self._check_start(change)
-        averaged, u, held, loads = self._averaged, self._u, self._holding(), dict(self._loads)
-        return lambda: make_successor(change, averaged, u, held, loads, FLOOR_JACOBIAN, body)
+        averaged, factor, u = self._averaged, self._factor, self._u
+        held, loads = self._holding(), dict(self._loads)
+        return lambda: make_successor(change, averaged, factor, u, held, loads, FLOOR_JACOBIAN, body)
 
     def _check_start(self, change: TopologyChange) -> None:
         if change.before is not self.body.organ:

@@ -18,7 +18,6 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-<<<<<<< HEAD
 
 # A piece may not have a mean ratio below this, unless the tetrahedron it comes from has no better one.
 POOREST_RATIO = 0.2
@@ -54,8 +53,6 @@ def split_well(mesh: Mesh, marks: Marks, floor_mm: float) -> tuple[Ints, Ints]:
     return split(mesh, marks)
 
 
-=======
->>>>>>> topology
 def split(mesh: Mesh, marks: Marks) -> tuple[Ints, Ints]:
     """Split the tetrahedra of a mesh along its cut edges.
 
