@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from anatomy.progress import Progress, silent
 from solver.averaged import Averaged
 from solver.body import Body
-from solver.coupling import Coupling, Influence, together
+from solver.coupling import Influence, coupled_step
 from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
@@ -125,6 +125,9 @@ class Interactive:
         self._load: Array | None = None
         self._loads: dict[str, LiveLoad] = {}
         self._influence: Influence | None = None
+        # What coupled loads were foreseen to add to the gradient at the end of the last step, and of the next one.
+        self._expected: Array | None = None
+        self._foreseen: Array | None = None
         self._curvature = Curvature()
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
@@ -393,22 +396,35 @@ class Interactive:
     def _next_step(self) -> Array:
         """Quasi-Newton step from the present state, mm, computed once."""
         if self._direction is None:
-            answer = self._answer()
-            self._direction = self._curvature.direction(self._free_gradient, answer)
+            coupled = self._coupled()
+            if coupled:
+                self._direction = self._coupled_step(coupled)
+                return self._direction
+            self._direction = self._curvature.direction(self._free_gradient, self._response.to_force)
             if float(np.vdot(self._direction, self._free_gradient)) > 0:
                 self._curvature.clear()
-                self._direction = -answer(self._free_gradient)
+                self._direction = -self._response.to_force(self._free_gradient)
         return self._direction
 
-    def _answer(self) -> Callable[[Array], Array]:
-        """How the tissue answers a force, with the stiffness that loads join vertices by."""
-        joined = [load.coupled_stiffness(self.positions) for load in self._loads.values()]
-        joined = [(vertices, matrix) for vertices, matrix in joined if len(vertices)]
-        if not joined:
-            return self._response.to_force
+    def _coupled(self) -> list[LiveLoad]:
+        return [load for load in self._loads.values() if load.coupled]
+
+    def _coupled_step(self, coupled: list[LiveLoad]) -> Array:
+        """The tissue's own step, corrected by what coupled loads answer on the way."""
         if self._influence is None or self._influence.response is not self._response:
             self._influence = Influence(self._response)
-        return Coupling(self._influence, *together(joined)).to_force
+        expected = self._expected
+        if expected is None:
+            expected = sum((load.evaluate(self.positions)[1] for load in coupled), np.zeros_like(self._u))
+        own = self._own_gradient() + expected
+        own.reshape(-1)[self._response.held] = 0.0
+        while True:
+            answer = self._curvature.direction(own, self._response.to_force)
+            step, foreseen = coupled_step(self._influence, coupled, self.positions, answer, expected)
+            if not len(self._curvature) or float(np.vdot(step, self._free_gradient)) <= 0:
+                self._foreseen = foreseen
+                return step
+            self._curvature.clear()
 
     def _distance(self) -> tuple[float, float]:
         """Estimated distance to the converged state, mm: largest over vertices, and mean."""
@@ -475,12 +491,21 @@ class Interactive:
         else:
             self._give_way()
             return
-        before = self._free_gradient
+        before, self._expected = self._own_gradient(), self._foreseen
         self._accept(u, energy, gradient, smallest)
-        self._curvature.learn(share * step, self._free_gradient - before)
+        self._curvature.learn(share * step, self._own_gradient() - before)
         poor = self._distance()[0] > max(POOR_CONTRACTION * length, CONVERGED_MM)
         self._slow = self._slow + 1 if poor else 0
         self._learn_cost(time.perf_counter() - started)
+
+    def _own_gradient(self) -> Array:
+        """The free gradient without what coupled loads add, which the curvature has not to learn."""
+        own = self._free_gradient
+        for load in self._coupled():
+            added = load.evaluate(self.positions)[1]
+            added.reshape(-1)[self._response.held] = 0.0
+            own = own - added
+        return own
 
     def _learn_cost(self, spent_s: float) -> None:
         """Running mean of what an iteration takes; to follow a tool costs the same, one assembly and one solve."""
