@@ -316,15 +316,16 @@ class Body:
         SolverError
             If no attachment has that name.
         """
-        hit = [i for i, a in enumerate(self.attachments) if a.name == name]
-        if not hit:
+        if name not in {a.name for a in self.attachments}:
             known = ", ".join(sorted({a.name for a in self.attachments})) or "none"
             raise SolverError(f"There is no attachment '{name}'; the body has {known}.")
-        attachments = list(self.attachments)
-        for i in hit:
-            attachments[i] = attachments[i].release()
-            self._set_stiffness(i, attachments[i])
+        self.hold_by([a.release() if a.name == name else a for a in self.attachments])
+
+    def hold_by(self, attachments: Sequence[Attachment]) -> None:
+        """Take the same attachments in another state, divided or not; forms already compiled see it at once."""
         self.attachments = tuple(attachments)
+        for index, attachment in enumerate(self.attachments):
+            self._set_stiffness(index, attachment)
 
     def patch(self, name: str) -> ufl.Measure:
         """Measure of the reference area of a named patch."""

@@ -15,7 +15,7 @@ numbers; with a time budget it returns the best state when time is up and goes o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anatomy.progress import Progress, silent
+from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
 from solver.curvature import Curvature
@@ -63,6 +64,7 @@ class Snapshot:
     """What `Interactive.restore` needs to go back and then go on exactly as before."""
 
     displacement: Array
+    attachments: tuple[Attachment, ...]
     patches: dict[str, Patch]
     loads: dict[str, LiveLoad]
     time_s: float
@@ -254,9 +256,21 @@ class Interactive:
         self._accept(self._u, *self._evaluate(self._u))
         self._stuck, self._slow = False, 0
 
-    def refresh_supports(self) -> None:
-        """See the body's attachments anew, after one was divided."""
-        self.body.check_supported()
+    def hold_by(self, attachments: Sequence[Attachment]) -> None:
+        """Take the body's attachments in another state, divided or not.
+
+        Raises
+        ------
+        SolverError
+            If a piece of the body would be held by nothing; then nothing has changed.
+        """
+        before = self.body.attachments
+        self.body.hold_by(attachments)
+        try:
+            self.body.check_supported()
+        except SolverError:
+            self.body.hold_by(before)
+            raise
         self._averaged.refresh_supports()
         self._refactoring = None
         self._curvature.clear()
@@ -541,7 +555,8 @@ class Interactive:
     def snapshot(self) -> Snapshot:
         """The present state."""
         return Snapshot(
-            self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
+            self._u.copy(), self.body.attachments, {n: p.copy() for n, p in self._patches.items()},
+            dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
             self._direction, self._slow, self._stuck, self._frames,
         )  # fmt: skip
@@ -550,6 +565,9 @@ class Interactive:
         """Go back to a state of this body."""
         self._refactoring = None
         self._u = snapshot.displacement.copy()
+        if snapshot.attachments is not self.body.attachments:
+            self.body.hold_by(snapshot.attachments)
+            self._averaged.refresh_supports()
         self._patches = {n: p.copy() for n, p in snapshot.patches.items()}
         self._loads = dict(snapshot.loads)
         self.time_s = snapshot.time_s
@@ -561,7 +579,7 @@ class Interactive:
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
 
     def reset(self) -> None:
-        """Go back to where the tissue rested at first, with no tool on it; what was divided stays divided."""
+        """Go back to where the tissue rested at first, with no tool on it and every attachment as it was."""
         self.restore(self._rest)
 
     @property

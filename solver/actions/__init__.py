@@ -7,9 +7,24 @@ fixture.
 """
 
 from solver.actions.act import Act, from_json
+from solver.actions.desufflate import Desufflate
 from solver.actions.grasp import Grasp
 from solver.actions.hold import Hold
+from solver.actions.insufflate import Insufflate
+from solver.actions.mobilise import Mobilise
 from solver.actions.pull import Pull
 from solver.actions.release import Release
+from solver.actions.tilt import Tilt
 
-__all__ = ["Act", "Grasp", "Hold", "Pull", "Release", "from_json"]
+__all__ = [
+    "Act",
+    "Desufflate",
+    "Grasp",
+    "Hold",
+    "Insufflate",
+    "Mobilise",
+    "Pull",
+    "Release",
+    "Tilt",
+    "from_json",
+]
