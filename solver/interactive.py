@@ -27,6 +27,7 @@ from anatomy.progress import Progress, silent
 from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
+from solver.coupling import Coupling, Influence, together
 from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
@@ -125,6 +126,7 @@ class Interactive:
         self._patches: dict[str, Patch] = {}
         self._load: Array | None = None
         self._loads: dict[str, LiveLoad] = {}
+        self._influence: Influence | None = None
         self._curvature = Curvature()
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
@@ -405,11 +407,22 @@ class Interactive:
     def _next_step(self) -> Array:
         """Quasi-Newton step from the present state, mm, computed once."""
         if self._direction is None:
-            self._direction = self._curvature.direction(self._free_gradient, self._response.to_force)
+            answer = self._answer()
+            self._direction = self._curvature.direction(self._free_gradient, answer)
             if float(np.vdot(self._direction, self._free_gradient)) > 0:
                 self._curvature.clear()
-                self._direction = -self._response.to_force(self._free_gradient)
+                self._direction = -answer(self._free_gradient)
         return self._direction
+
+    def _answer(self) -> Callable[[Array], Array]:
+        """How the tissue answers a force, with the stiffness that loads join vertices by."""
+        joined = [load.coupled_stiffness(self.positions) for load in self._loads.values()]
+        joined = [(vertices, matrix) for vertices, matrix in joined if len(vertices)]
+        if not joined:
+            return self._response.to_force
+        if self._influence is None or self._influence.response is not self._response:
+            self._influence = Influence(self._response)
+        return Coupling(self._influence, *together(joined)).to_force
 
     def _distance(self) -> tuple[float, float]:
         """Estimated distance to the converged state, mm: largest over vertices, and mean."""
@@ -418,14 +431,16 @@ class Interactive:
 
     def _lag(self) -> float:
         """How far the tissue is behind the tools, mm."""
-        return max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
+        tools = max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
+        return max([tools, *(load.lag_mm for load in self._loads.values())])
 
     def _follow(self) -> bool:
         """Carry the patches after their tools; True if any moved."""
+        self._replace_loads(lambda load: load.followed(self.positions))
         waiting = {name: p for name, p in self._patches.items() if p.holding and np.any(p.pending_mm)}
         if not waiting:
             return False
-        part = min(1.0, ADVANCE_MM / self._lag())
+        part = min(1.0, ADVANCE_MM / max(float(np.linalg.norm(p.pending_mm)) for p in waiting.values()))
         lift = sum(self._response.to_shift(name, p.pending_mm) for name, p in waiting.items())
         # What the last frame found still missing is put in with the move, for one evaluation of both.
         correction = self._direction if self._direction is not None and self._distance()[0] < 1.0 else None
@@ -454,7 +469,8 @@ class Interactive:
         started = time.perf_counter()
         step = self._next_step()
         length = self._distance()[0]
-        step = step * min(1.0, LONGEST_STEP_MM / length)
+        step = step * min(1.0, LONGEST_STEP_MM / max(length, 1e-300))
+        step = step * min([1.0, *(load.allowed_share(self.positions, step) for load in self._loads.values())])
         slope = float(np.vdot(step, self._free_gradient))
         rounding = 1e-12 * (abs(self._energy) + 1.0)
         share = 1.0

@@ -52,6 +52,36 @@ class LiveLoad(ABC):
         """
         return np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3))
 
+    def coupled_stiffness(self, positions: Array) -> tuple[Ints, Array]:
+        """Stiffness that joins a few vertices with each other, which every iteration knows as it is now.
+
+        Returns
+        -------
+        vertices : ndarray, shape (k,), int64
+            Each once.
+        matrix : ndarray, shape (3 k, 3 k), float64
+            Symmetric, mN/mm. For stiffness that comes and goes, as that of contact (`solver.coupling`); it must
+            not be in `stiffness` as well. Nothing by default.
+        """
+        return np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+
+    @property
+    def lag_mm(self) -> float:
+        """How far a tool of the load is behind where it is to be, mm."""
+        return 0.0
+
+    def tools_mm(self) -> dict[str, Array]:
+        """Where the tools of the load are, by name, mm, LPS."""
+        return {}
+
+    def followed(self, positions: Array) -> LiveLoad:
+        """The load before an iteration, its tools farther on their way."""
+        return self
+
+    def allowed_share(self, positions: Array, step: Array) -> float:
+        """Share of a step of the tissue, shape (n, 3), mm, that may be taken at once; 0 to 1."""
+        return 1.0
+
     def forces_N(self, positions: Array) -> dict[str, Array]:
         """Forces a person is to see, by the tool's name: with which each tool pushes the tissue, N, LPS."""
         return {}

@@ -31,7 +31,7 @@ class Response:
     """
 
     def __init__(self, factor: Factor, vertices: int, patches: dict[str, Ints]) -> None:
-        self.factor, self.patches = factor, patches
+        self.factor, self.patches, self.vertices = factor, patches, vertices
         self._n = 3 * vertices
         self._right = np.zeros(len(factor.order))
         held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
@@ -75,6 +75,17 @@ class Response:
             answer -= answer[self.held] @ self._weights
             answer[self.held] = 0.0
         return answer.reshape(-1, 3)
+
+    def to_unit_forces(self, vertex: int) -> Array:
+        """Displacements of the held body, shape (3, 3 n), mm/mN, under unit forces along x, y, z of a vertex."""
+        right = np.zeros((3, len(self.factor.order)))
+        right[np.arange(3), 3 * vertex + np.arange(3)] = 1.0
+        right[:, self.held] = 0.0
+        answer = self.factor.solve(right)[:, : self._n]
+        if len(self.held):
+            answer -= answer[:, self.held] @ self._weights
+            answer[:, self.held] = 0.0
+        return answer
 
     def to_shift(self, tool: str, shift_mm: Array) -> Array:
         """Displacement, shape (n, 3), mm, when a tool's patch is shifted and the others are held."""
