@@ -14,6 +14,8 @@ from solver.actions.insufflate import Insufflate
 from solver.actions.mobilise import Mobilise
 from solver.actions.pull import Pull
 from solver.actions.release import Release
+from solver.actions.staple import Staple
+from solver.actions.suture import Suture
 from solver.actions.tilt import Tilt
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "Mobilise",
     "Pull",
     "Release",
+    "Staple",
+    "Suture",
     "Tilt",
     "from_json",
 ]
