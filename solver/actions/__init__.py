@@ -7,9 +7,11 @@ fixture.
 """
 
 from solver.actions.act import Act, from_json
+from solver.actions.clamp import Clamp, Declamp
+from solver.actions.divide import Divide
 from solver.actions.grasp import Grasp
 from solver.actions.hold import Hold
 from solver.actions.pull import Pull
 from solver.actions.release import Release
 
-__all__ = ["Act", "Grasp", "Hold", "Pull", "Release", "from_json"]
+__all__ = ["Act", "Clamp", "Declamp", "Divide", "Grasp", "Hold", "Pull", "Release", "from_json"]
