@@ -162,8 +162,10 @@ class OperativeField:
         self.restore(self._rest)
 
     def state_hash(self) -> str:
-        """SHA-256 of the state: the mesh, where it is, and what is known of it."""
-        digest = hashlib.sha256()
+        """SHA-256 of the state: the mesh, where it is and when, what tools hold, and what is known of it."""
+        digest = hashlib.sha256(repr(self.live.time_s).encode())
+        for tool, position in sorted(self.live.tools.items()):
+            digest.update(tool.encode() + position.tobytes() + self.live.held_by(tool).tobytes())
         organ = self.organ
         for array in (organ.points, organ.tets, organ.region, self.live.displacement):
             digest.update(np.ascontiguousarray(array).tobytes())

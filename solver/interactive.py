@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anatomy.progress import Progress, silent
+from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
 from solver.curvature import Curvature
@@ -35,6 +36,8 @@ from solver.mobility import check_answer, check_extent
 from solver.patch import Patch, find_patch
 from solver.response import Response
 from solver.resting import rest_points
+from solver.successor import Successor, check_unfolded, factored, make_successor
+from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,13 +58,16 @@ POOR_CONTRACTION = 0.4
 # Where a frame has no time for an iteration, nothing shows the tangent's age; it is then renewed this often.
 RENEW_FRAMES = 20
 ARMIJO = 1e-4
-HELD_STIFFNESS = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """What `Interactive.restore` needs to go back and then go on exactly as before."""
 
+    body: Body
+    attachments: tuple[Attachment, ...]
+    averaged: Averaged
+    topology: int
     displacement: Array
     patches: dict[str, Patch]
     loads: dict[str, LiveLoad]
@@ -89,7 +95,9 @@ class Interactive:
     Attributes
     ----------
     body : Body
-        With its stress-free shape.
+        With its stress-free shape; another one after every change of topology.
+    topology : int
+        Number of the present topology, see `Frame`.
     time_s : float
         Time of the rehearsal: what `step` was told has passed.
 
@@ -127,6 +135,7 @@ class Interactive:
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
         self.time_s = 0.0
+        self.topology = self._topologies = 0
         self._cost_s, self._frames = 0.0, 0
         self._response = Response(self._factor, averaged.vertices, {})
         self._take_hold()
@@ -256,8 +265,9 @@ class Interactive:
 
     def refresh_supports(self) -> None:
         """See the body's attachments anew, after one was divided."""
-        self.body.check_supported()
-        self._averaged.refresh_supports()
+        self.body.check_supported(self._all_held())
+        # Snapshots keep the discretisation they were made with.
+        self._averaged = self._averaged.reshaped(self._averaged.points)
         self._refactoring = None
         self._curvature.clear()
         self._take_hold()
@@ -271,6 +281,9 @@ class Interactive:
 
     def _holding(self) -> dict[str, Ints]:
         return {name: p.vertices for name, p in self._patches.items() if p.holding}
+
+    def _all_held(self) -> Ints:
+        return np.concatenate([np.zeros(0, dtype=np.int64), *self._holding().values()])
 
     def _take_hold(self) -> None:
         """Answer forces with what is held now."""
@@ -409,6 +422,9 @@ class Interactive:
     def _follow(self) -> bool:
         """Carry the patches after their tools; True if any moved."""
         waiting = {name: p for name, p in self._patches.items() if p.holding and np.any(p.pending_mm)}
+        for name in [name for name, patch in waiting.items() if not len(patch.vertices)]:
+            # What it held was taken out and is carried away in its jaws.
+            waiting.pop(name).pending_mm = np.zeros(3)
         if not waiting:
             return False
         part = min(1.0, ADVANCE_MM / self._lag())
@@ -490,25 +506,21 @@ class Interactive:
         if not beside:
             self._refactor()
         elif self._refactoring is None:
-            if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
-            self._refactoring = self._worker.submit(
+            self._refactoring = self._beside.submit(
                 self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
             )
+
+    @property
+    def _beside(self) -> ThreadPoolExecutor:
+        """The thread that works beside the frames."""
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
+        return self._worker
 
     def _factored(
         self, u: Array, patches: dict[str, Ints], loads: tuple[LiveLoad, ...]
     ) -> tuple[Factor, Response, Array]:
-        values = self._averaged.tangent(u)
-        for load in loads:
-            self._averaged.add_blocks(values, *load.stiffness(self.body.reference_points + u))
-        # Held displacements are fixed, so stiffness added to them changes no answer, but it keeps the matrix
-        # definite where only the tools hold the tissue in shape.
-        held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
-        diagonal = self._averaged.pattern.indptr[: u.size]
-        values[diagonal[(3 * held[:, None] + np.arange(3)).ravel()]] *= HELD_STIFFNESS
-        factor = definite_factor(self._factor, values, diagonal)
-        return factor, Response(factor, self._averaged.vertices, patches), u
+        return *factored(self._averaged, self._factor, u, patches, list(loads)), u
 
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
@@ -536,19 +548,83 @@ class Interactive:
         self._response = response
         self._direction, self._frames = None, 0
 
+    # ------------------------------------------------------------------ topology
+
+    def change(self, change: TopologyChange) -> None:
+        """Go on on another mesh, at once.
+
+        What the tools hold, the loads and the state itself are carried; the tangent is factored anew.
+
+        Parameters
+        ----------
+        change : TopologyChange
+            From the present mesh, `body.organ`.
+
+        Raises
+        ------
+        SolverError
+            If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
+        """
+        self.adopt(self._successor(change, self._averaged, self._u, self._holding(), self._loads))
+
+    def prepare(self, change: TopologyChange) -> Future[Successor]:
+        """Begin a change beside the frames, which go on; to be adopted (`adopt`) when it is done."""
+        state = self._u.copy(), self._holding(), dict(self._loads)
+        return self._beside.submit(self._successor, change, self._averaged, *state)
+
+    def _successor(
+        self,
+        change: TopologyChange,
+        averaged: Averaged,
+        u: Array,
+        patches: Mapping[str, Ints],
+        loads: Mapping[str, LiveLoad],
+    ) -> Successor:
+        if change.before is not averaged.body.organ:
+            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        return make_successor(change, averaged, u, patches, loads, FLOOR_JACOBIAN)
+
+    def adopt(self, successor: Successor) -> None:
+        """Go on on the mesh of a change, from where the tissue is now.
+
+        Raises
+        ------
+        SolverError
+            If the tissue has moved so that the change would fold it, or it starts from another mesh than the
+            present one; then nothing has changed.
+        """
+        change = successor.change
+        if change.before is not self.body.organ:
+            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        u = change.interpolate(self._u)
+        check_unfolded(successor.averaged, u, FLOOR_JACOBIAN)
+        loads = {name: load.carried(change) for name, load in self._loads.items()}
+        self.body, self._averaged = successor.body, successor.averaged
+        self._u, self._loads = u, loads
+        self._patches = {name: patch.carried(change, u) for name, patch in self._patches.items()}
+        self._topologies += 1
+        self.topology = self._topologies
+        self._refactoring = None
+        self._curvature.clear()
+        self._use(successor.factor, successor.response, successor.at)
+        self._take_hold()
+
     # ------------------------------------------------------------------ states
 
     def snapshot(self) -> Snapshot:
         """The present state."""
         return Snapshot(
+            self.body, self.body.attachments, self._averaged, self.topology,
             self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
             self._direction, self._slow, self._stuck, self._frames,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a state of this body."""
+        """Go back to a state of this tissue, on the mesh and with the attachments it then had."""
         self._refactoring = None
+        self.body, self._averaged, self.topology = snapshot.body, snapshot.averaged, snapshot.topology
+        self.body.hold_by(snapshot.attachments)
         self._u = snapshot.displacement.copy()
         self._patches = {n: p.copy() for n, p in snapshot.patches.items()}
         self._loads = dict(snapshot.loads)
@@ -561,7 +637,7 @@ class Interactive:
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
 
     def reset(self) -> None:
-        """Go back to where the tissue rested at first, with no tool on it; what was divided stays divided."""
+        """Go back to where the tissue rested at first, whole, with no tool on it."""
         self.restore(self._rest)
 
     @property
@@ -598,6 +674,7 @@ class Interactive:
             iterations=iterations,
             seconds=seconds,
             minimum_jacobian=self._minimum,
+            topology=self.topology,
         )
 
 

@@ -16,7 +16,7 @@
 `reference_error_max_mm`       the same, farthest vertex
 `reference_error_peak_mm`      the mean at the frame of the largest displacement in which every tool holds, mm;
                                all three are null where the reference tier refuses the state, as the report says
-`state_hash`                   SHA-256 of the acts and the final displacement
+`state_hash`                   SHA-256 of the final state of mesh, tissue and what is known of it
 `case_sha256`                  identity of the case's content
 =============================  =====================================================================
 """
@@ -31,7 +31,8 @@ import numpy as np
 
 from solver.interactive import Interactive, Snapshot, reference_error
 from twin.case import Case, software
-from twin.rehearsal import Outcome, Rehearsal
+from twin.rehearsal import Rehearsal
+from twin.replay import Outcome
 
 
 @dataclass(frozen=True)

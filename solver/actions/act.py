@@ -52,7 +52,11 @@ class Act(ABC):
         """
 
     def run(
-        self, field: OperativeField, frame_s: float = FRAME_S, iterations: int = ITERATIONS
+        self,
+        field: OperativeField,
+        frame_s: float = FRAME_S,
+        iterations: int = ITERATIONS,
+        carry: Callable[[float], None] | None = None,
     ) -> Iterator[Frame]:
         """Carry the act out, frame by frame.
 
@@ -63,12 +67,14 @@ class Act(ABC):
             Time between frames, s; an act without duration takes one frame.
         iterations : int
             Quasi-Newton iterations a frame at most.
+        carry : callable, optional
+            What `begin` gave, where the act was begun already.
 
         Yields
         ------
         Frame
         """
-        carry = self.begin(field)
+        carry = self.begin(field) if carry is None else carry
         frames = max(1, round(self.length_s / frame_s))
         for number in range(1, frames + 1):
             carry(number / frames)
