@@ -241,6 +241,12 @@ class Averaged:
             )  # fmt: skip
         return (energy if np.isfinite(energy) else np.inf), gradient, smallest
 
+    def strain_energy(self, displacement: Array, floor: float) -> float:
+        """Energy stored in tissue and capsule alone, µJ: without supports and weight; arguments as of `evaluate`."""
+        whole = self.evaluate(displacement, floor)[0]
+        held = float(displacement.ravel() @ (self._supports @ displacement.ravel()))
+        return whole - 0.5 * held + float(np.vdot(self.weight, displacement))
+
     # ------------------------------------------------------------------ tangent
 
     def _number(self) -> None:

@@ -297,21 +297,26 @@ class Circulation:
             shares[name] = tree.gathered(volume) / max(volume.sum(), 1e-300)
         return cls(shares, whole)
 
-    def looked(self, operated: OperativeField) -> Circulation:
-        """The same, with the flows of the field's present state worked out; new bleeding and its end are told."""
+    def seen(self, operated: OperativeField) -> Circulation:
+        """The same, with the flows of the field's present state worked out."""
         if self._seen is not None and self._seen.of(operated):
             return self
         vessels = operated.vessels
         found = perfusion(operated.organ, vessels, operated.tet_data)
         stumps = bleeding(found, vessels, operated.tet_data, self.shares, self.haemodynamics, self.whole_ml)
-        before = {(s.system, s.node) for s in self._seen.stumps} if self._seen else set()
-        now = {(s.system, s.node) for s in stumps}
-        for stump in stumps:
-            if (stump.system, stump.node) not in before:
-                _tell_bleeding(operated, stump)
-        if before and not now:
-            operated.tell("haemostasis", "No divided vessel bleeds any more.")
         return replace(self, _seen=_Seen(operated.organ, tuple(vessels.values()), found, stumps))
+
+    def _told(self, operated: OperativeField) -> Circulation:
+        """As `seen`; new bleeding and the end of all bleeding are told."""
+        now = self.seen(operated)
+        if now is not self:
+            before = {(stump.system, stump.node) for stump in self.stumps}
+            for stump in now.stumps:
+                if (stump.system, stump.node) not in before:
+                    _tell_bleeding(operated, stump)
+            if before and not now.stumps:
+                operated.tell("haemostasis", "No divided vessel bleeds any more.")
+        return now
 
     @property
     def stumps(self) -> tuple[Stump, ...]:
@@ -334,7 +339,7 @@ class Circulation:
 
     def advanced(self, operated: OperativeField, seconds: float) -> Circulation:
         """The circulation after some more time."""
-        now = self.looked(operated)
+        now = self._told(operated)
         if seconds <= 0.0 or now.perfusion is None:
             return now
         carried, bound = now.flows_ml_min()

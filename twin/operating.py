@@ -7,7 +7,6 @@ tetrahedron. Both are then `solver` data that every act works on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ from anatomy.vessels import territories
 from anatomy.vessels.liver import WITHIN, whole_liver
 from anatomy.vessels.territories import Weighting
 from twin.case import Case
+from twin.margins import TUMOUR, find_tumours
 
 if TYPE_CHECKING:
     from solver.carried_vessels import CarriedTree
@@ -76,13 +76,17 @@ def with_vessels(
 ) -> OperativeField:
     """An operative field of live tissue of a case's mesh, with the case's vessels on it."""
     from solver.circulation import Circulation
-    from solver.field import OperativeField
+    from solver.effort import Effort
+    from solver.field import OperativeField, Process
     from solver.interactive import Interactive
 
     assert isinstance(live, Interactive)
     vessels, serving = carried_vessels(case, live.body.organ, weighting, progress)
-    processes = {"circulation": Circulation.of(live.body.organ, vessels, serving)} if vessels else {}
-    return OperativeField(live, vessels=vessels, tet_data=serving, processes=processes)
+    processes: dict[str, Process] = {"effort": Effort()}
+    if vessels:
+        processes["circulation"] = Circulation.of(live.body.organ, vessels, serving)
+    data = {**serving, TUMOUR: find_tumours(live.body.organ)[1]}
+    return OperativeField(live, vessels=vessels, tet_data=data, processes=processes)
 
 
 def carried_vessels(
@@ -139,9 +143,3 @@ def _at(node: NDArray[np.int32], image: sitk.Image, points: NDArray[np.float64])
         row = cKDTree(places * spacing).query(index[lost][:, ::-1] * spacing)[1]
         found[lost] = node[tuple(places[row].T)]
     return found
-
-
-def tumours(organ: OrganMesh) -> dict[str, int]:
-    """Structures of a mesh that are tumours, with their region values."""
-    names: Mapping[int, str] = organ.structures
-    return {name: value for value, name in names.items() if "tumour" in name or "lesion" in name}
