@@ -200,8 +200,8 @@ class CarriedTree:
         return np.where(self.closed[step], step, -1)
 
     @property
-    def open(self) -> Mask:
-        """Nodes that are joined to the root, shape (n,)."""
+    def flowing(self) -> Mask:
+        """Nodes that are joined to the root, so that blood flows to (or from) them, shape (n,)."""
         return self.barrier < 0
 
     def gathered(self, values: Array) -> Array:

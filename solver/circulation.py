@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+#: Name of the field's data that says which tetrahedra have inflow; tissue of which no vessel is known has.
+PERFUSED = "perfused"
+
 MMHG_KPA = 0.133322387415
 # mm³/s in ml/min.
 _ML_MIN = 60.0 / 1000.0
@@ -181,7 +184,7 @@ def perfusion(
     drained, drains = np.zeros(count, dtype=bool), False
     for name, tree in vessels.items():
         node = tet_data[name]
-        joined = (node >= 0) & tree.open[node]
+        joined = (node >= 0) & tree.flowing[node]
         supplied |= node >= 0
         if tree.outflow:
             drained, drains = drained | joined, True
@@ -226,7 +229,7 @@ def bleeding(
             if tree.calibre_mm(cut) < haemodynamics.least_calibre_mm:
                 continue
             up = int(tree.parent[cut])
-            root_side = up < 0 or (bool(tree.open[up]) and bool(tree.present[up]))
+            root_side = up < 0 or (bool(tree.flowing[up]) and bool(tree.present[up]))
             carried = bound = 0.0
             if root_side:
                 bound = haemodynamics.driven_ml_min(tree, cut)
@@ -307,9 +310,12 @@ class Circulation:
         return replace(self, _seen=_Seen(operated.organ, tuple(vessels.values()), found, stumps))
 
     def _told(self, operated: OperativeField) -> Circulation:
-        """As `seen`; new bleeding and the end of all bleeding are told."""
+        """As `seen`; new bleeding and the end of all bleeding are told, and the field learns what is perfused."""
         now = self.seen(operated)
-        if now is not self:
+        if now is not self and now.perfusion is not None:
+            operated.tet_data = operated.tet_data | {
+                PERFUSED: now.perfusion.perfused | ~now.perfusion.supplied
+            }
             before = {(stump.system, stump.node) for stump in self.stumps}
             for stump in now.stumps:
                 if (stump.system, stump.node) not in before:

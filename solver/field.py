@@ -5,25 +5,33 @@ and whatever else is known of places in the organ ride on its vertices or tetrah
 topology (`TopologyChange`). Things that go on in time beside the mechanics, such as an ablation, are processes.
 Nothing in the field is ever written into: arrays, events and processes are replaced. A snapshot is therefore a few
 references, and to go back is to put them back; the hash of a state does not know how it was reached.
+
+A change of topology (`OperativeField.change`) reaches everything at the same moment. In real time, that is once
+steps have a time budget, the tissue on the new mesh is made ready in another thread while frames go on with the old
+one, and is adopted at the beginning of the first step after that; otherwise it is there at once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.mesh import OrganMesh
+from solver.errors import SolverError
 from solver.event import Event
+from solver.specimen import Division, Specimen, divide, specimens_of
 from solver.topology import TopologyChange
 
 if TYPE_CHECKING:
     from solver.frame import Frame
     from solver.interactive import Interactive, Snapshot
+    from solver.successor import Successor
 
 Array = NDArray[np.float64]
 
@@ -53,29 +61,6 @@ class Carried(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Specimen:
-    """A piece that was taken out.
-
-    Parameters
-    ----------
-    organ : OrganMesh
-        The piece in the scanned shape, mm, LPS.
-    displacement : ndarray, shape (n, 3), float64
-        From there to where it was when it was taken out, mm.
-    time_s : float
-        Time of the rehearsal.
-    tet_data, vertex_data : mapping of str to ndarray
-        The field's data at that moment.
-    """
-
-    organ: OrganMesh
-    displacement: Array
-    time_s: float
-    tet_data: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    vertex_data: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
 class FieldSnapshot:
     """What `OperativeField.restore` needs to go back."""
 
@@ -86,6 +71,7 @@ class FieldSnapshot:
     events: tuple[Event, ...]
     specimens: tuple[Specimen, ...]
     processes: Mapping[str, Process]
+    division: Division | None = None
 
 
 class OperativeField:
@@ -103,6 +89,11 @@ class OperativeField:
         What is known at vertices.
     processes : mapping of str to Process, optional
         What goes on from the beginning, such as the circulation.
+
+    Attributes
+    ----------
+    whole_ml : float
+        Volume of the whole mesh before anything was taken out, ml.
     """
 
     def __init__(
@@ -121,6 +112,10 @@ class OperativeField:
         self.events: tuple[Event, ...] = ()
         self.specimens: tuple[Specimen, ...] = ()
         self.processes: dict[str, Process] = dict(processes or {})
+        self.whole_ml = float(self.organ.tet_volumes.sum()) / 1000.0
+        self._real_time = False
+        self._waiting: tuple[Division, Future[Successor]] | None = None
+        self._seen_held: tuple[Any, ...] = ()
         self._rest = self.snapshot()
 
     @property
@@ -136,9 +131,110 @@ class OperativeField:
         self, budget_s: float | None = None, iterations: int | None = None, advance_s: float = 0.0
     ) -> Frame:
         """Bring tissue and processes forward; arguments as of `Interactive.step`."""
+        self._real_time = budget_s is not None
+        if self._waiting is not None and (not self._real_time or self._waiting[1].done()):
+            self.finish()
+        if self._waiting is None:
+            self._shed()
         for name in list(self.processes):
             self.processes[name] = self.processes[name].advanced(self, advance_s)
         return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s)
+
+    # ------------------------------------------------------------------ topology
+
+    def change(self, change: TopologyChange | None, taken: NDArray[np.bool_] | None = None) -> None:
+        """Go on on another mesh, with all that rides on it.
+
+        Pieces that are taken out, or that neither an attachment nor a tool holds after the change, become
+        specimens.
+
+        Parameters
+        ----------
+        change : TopologyChange or None
+            From the present mesh; None cuts nothing.
+        taken : ndarray of bool, shape (m',), optional
+            Tetrahedra of the mesh after the change to take out.
+
+        Raises
+        ------
+        SolverError
+            If nothing would stay, nothing would hold it, or the change folds the tissue; then nothing has changed.
+        """
+        self.finish()
+        division = divide(self.live.body, change, taken, self._held())
+        if division is None:
+            return
+        if self._real_time:
+            self._waiting = division, self.live.prepare(division.change, division.body)
+        else:
+            self._apply(division)
+
+    def _apply(self, division: Division) -> None:
+        following = self._following(division)
+        self.live.change(division.change, division.body)
+        following()
+
+    def finish(self) -> None:
+        """Wait for a change that is being made ready beside the frames, if there is one, and adopt it.
+
+        A change that can no longer be adopted, because the tissue has moved so that it would fold, is told as an
+        event "refused" and forgotten.
+        """
+        if self._waiting is None:
+            return
+        (division, making), self._waiting = self._waiting, None
+        try:
+            following = self._following(division)
+            self.live.adopt(making.result())
+        except SolverError as error:
+            self.tell("refused", f"The cut could not be carried out: {error}")
+        else:
+            following()
+
+    def _following(self, division: Division) -> Callable[[], None]:
+        """Work out all that rides on the tissue after a change; returns what puts it in place, which cannot fail."""
+        change = division.change
+        out: tuple[Specimen, ...] = ()
+        if division.gone.max() >= 0:
+            place, now = self.live.displacement, self.live.time_s
+            out = specimens_of(division, place, now, self.tet_data, self.vertex_data)
+        tet_data = {name: change.of_tets(values) for name, values in self.tet_data.items()}
+        vertex_data = {name: change.interpolate(values) for name, values in self.vertex_data.items()}
+        vessels = {name: tree.carried(change) for name, tree in self.vessels.items()}
+        processes = {name: process.carried(change) for name, process in self.processes.items()}
+
+        def put() -> None:
+            self.tet_data, self.vertex_data = tet_data, vertex_data
+            self.vessels, self.processes = vessels, processes
+            if out:
+                self.specimens = (*self.specimens, *out)
+                self._tell_specimens(out)
+
+        return put
+
+    def _tell_specimens(self, out: tuple[Specimen, ...]) -> None:
+        millilitres = sum(specimen.volume_ml for specimen in out)
+        share = 100.0 * millilitres / self.whole_ml
+        number = "" if len(out) == 1 else f" in {len(out)} pieces"
+        self.tell(
+            "specimen",
+            f"{millilitres:.3g} ml was taken out{number}, {share:.3g} % of the whole.",
+            volume_ml=millilitres,
+            share_percent=share,
+            pieces=len(out),
+        )
+
+    def _held(self) -> NDArray[np.int64]:
+        """Vertices that tools hold."""
+        held = [self.live.held_by(tool) for tool in self.live.tools]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *held])
+
+    def _shed(self) -> None:
+        """Take out what a tool or an attachment was the last to hold, once it is let go."""
+        held = (self.live.topology, self.live.body.attachments, tuple(self.live.tools))
+        if held != self._seen_held and self.live.body.components.any():
+            self.change(None)
+        self._seen_held = (self.live.topology, self.live.body.attachments, tuple(self.live.tools))
 
     # ------------------------------------------------------------------ states
 
@@ -146,23 +242,30 @@ class OperativeField:
         """The present state."""
         return FieldSnapshot(
             self.live.snapshot(), dict(self.tet_data), dict(self.vertex_data), dict(self.vessels),
-            self.events, self.specimens, dict(self.processes),
+            self.events, self.specimens, dict(self.processes), self._waiting[0] if self._waiting else None,
         )  # fmt: skip
 
     def restore(self, snapshot: FieldSnapshot) -> None:
         """Go back to a state of this field."""
+        self._waiting = None
         self.live.restore(snapshot.live)
         self.tet_data, self.vertex_data = dict(snapshot.tet_data), dict(snapshot.vertex_data)
         self.vessels = dict(snapshot.vessels)
         self.events, self.specimens = snapshot.events, snapshot.specimens
         self.processes = dict(snapshot.processes)
+        if snapshot.division is not None:
+            self._apply(snapshot.division)
 
     def reset(self) -> None:
         """Go back to where it all began."""
         self.restore(self._rest)
 
     def state_hash(self) -> str:
-        """SHA-256 of the state: the mesh, where it is and when, what tools hold, and what is known of it."""
+        """SHA-256 of the state: the mesh, where it is and when, what tools hold, and what is known of it.
+
+        A change that is being made ready is waited for.
+        """
+        self.finish()
         digest = hashlib.sha256(repr(self.live.time_s).encode())
         for tool, position in sorted(self.live.tools.items()):
             digest.update(tool.encode() + position.tobytes() + self.live.held_by(tool).tobytes())

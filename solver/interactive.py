@@ -550,7 +550,7 @@ class Interactive:
 
     # ------------------------------------------------------------------ topology
 
-    def change(self, change: TopologyChange) -> None:
+    def change(self, change: TopologyChange, body: Body | None = None) -> None:
         """Go on on another mesh, at once.
 
         What the tools hold, the loads and the state itself are carried; the tangent is factored anew.
@@ -559,30 +559,29 @@ class Interactive:
         ----------
         change : TopologyChange
             From the present mesh, `body.organ`.
+        body : Body, optional
+            The body on it, where there is one already, every piece of which is held.
 
         Raises
         ------
         SolverError
             If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
         """
-        self.adopt(self._successor(change, self._averaged, self._u, self._holding(), self._loads))
+        self.adopt(self._make(change, body)())
 
-    def prepare(self, change: TopologyChange) -> Future[Successor]:
-        """Begin a change beside the frames, which go on; to be adopted (`adopt`) when it is done."""
-        state = self._u.copy(), self._holding(), dict(self._loads)
-        return self._beside.submit(self._successor, change, self._averaged, *state)
+    def prepare(self, change: TopologyChange, body: Body | None = None) -> Future[Successor]:
+        """Begin a change beside the frames, which go on; it is to be adopted (`adopt`) when it is done."""
+        return self._beside.submit(self._make(change, body))
 
-    def _successor(
-        self,
-        change: TopologyChange,
-        averaged: Averaged,
-        u: Array,
-        patches: Mapping[str, Ints],
-        loads: Mapping[str, LiveLoad],
-    ) -> Successor:
-        if change.before is not averaged.body.organ:
+    def _make(self, change: TopologyChange, body: Body | None) -> Callable[[], Successor]:
+        """What makes the successor of the present state, wherever that has gone by then."""
+        self._check_start(change)
+        averaged, u, held, loads = self._averaged, self._u, self._holding(), dict(self._loads)
+        return lambda: make_successor(change, averaged, u, held, loads, FLOOR_JACOBIAN, body)
+
+    def _check_start(self, change: TopologyChange) -> None:
+        if change.before is not self.body.organ:
             raise SolverError("The change starts from another mesh than the present one; make it anew.")
-        return make_successor(change, averaged, u, patches, loads, FLOOR_JACOBIAN)
 
     def adopt(self, successor: Successor) -> None:
         """Go on on the mesh of a change, from where the tissue is now.
@@ -594,8 +593,7 @@ class Interactive:
             present one; then nothing has changed.
         """
         change = successor.change
-        if change.before is not self.body.organ:
-            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        self._check_start(change)
         u = change.interpolate(self._u)
         check_unfolded(successor.averaged, u, FLOOR_JACOBIAN)
         loads = {name: load.carried(change) for name, load in self._loads.items()}

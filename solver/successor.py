@@ -19,7 +19,6 @@ from solver.body import Body
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
 from solver.live_load import LiveLoad
-from solver.patch import carried_vertices
 from solver.response import Response
 from solver.topology import TopologyChange
 
@@ -61,6 +60,7 @@ def make_successor(
     patches: Mapping[str, Ints],
     loads: Mapping[str, LiveLoad],
     floor: float,
+    body: Body | None = None,
 ) -> Successor:
     """The live tissue after a change of topology.
 
@@ -76,15 +76,18 @@ def make_successor(
     loads : mapping of str to LiveLoad
     floor : float
         Smallest volume ratio a tetrahedron may have.
+    body : Body, optional
+        After the change, where there is one already, known to be held.
 
     Raises
     ------
     SolverError
         If a piece would be held by nothing, or the change folds the tissue.
     """
-    body = averaged.body.changed(change)
-    held = {name: carried_vertices(change, vertices) for name, vertices in patches.items()}
-    body.check_supported(np.concatenate([np.zeros(0, dtype=np.int64), *held.values()]))
+    held = {name: change.carried_between(vertices) for name, vertices in patches.items()}
+    if body is None:
+        body = averaged.body.changed(change)
+        body.check_supported(np.concatenate([np.zeros(0, dtype=np.int64), *held.values()]))
     after = Averaged(body)
     at = change.interpolate(displacement)
     check_unfolded(after, at, floor)

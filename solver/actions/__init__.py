@@ -6,6 +6,7 @@ an `Interactive` body and yields the frames; a replay and the live service share
 fixture.
 """
 
+from solver.actions.ablate import Ablate
 from solver.actions.act import Act, from_json
 from solver.actions.clamp import Clamp, Declamp
 from solver.actions.divide import Divide
@@ -14,4 +15,15 @@ from solver.actions.hold import Hold
 from solver.actions.pull import Pull
 from solver.actions.release import Release
 
-__all__ = ["Act", "Clamp", "Declamp", "Divide", "Grasp", "Hold", "Pull", "Release", "from_json"]
+__all__ = [
+    "Ablate",
+    "Act",
+    "Clamp",
+    "Declamp",
+    "Divide",
+    "Grasp",
+    "Hold",
+    "Pull",
+    "Release",
+    "from_json",
+]

@@ -187,8 +187,8 @@ def test_a_cut_divides_what_crosses_it(live):
     )
     after = shifted.carried(change)
     assert after.divided == {2}
-    assert not after.open[[2, 3]].any()
-    assert after.open[[0, 1, 4, 5]].all()
+    assert not after.flowing[[2, 3]].any()
+    assert after.flowing[[0, 1, 4, 5]].all()
     # Every node rides on a tetrahedron of its own side, and is where it was.
     side = change.after.points[change.after.tets[after.tet]].mean(axis=1)[:, 0] > 40.0
     assert np.array_equal(side, shifted.scanned[:, 0] > 40.0)

@@ -220,7 +220,7 @@ def _on(field, organ, tet_data, change, meter):
     """Measures of the field on another mesh, without a body for it."""
 
     class Standing:
-        time_s, forces_N, tools, strain_energy_mJ = 1.0, {}, {}, 0.0  # noqa: RUF012
+        time_s, forces_N, tools, strain_energy_mJ = 1.0, {}, {}, 0.0
 
         class body:
             reference_points = organ.points
