@@ -278,6 +278,12 @@ class Averaged:
         work.dilated[0] += work.dilated[1]
         return float(smallest.min())  # not a number where one of them is not
 
+    def strain_energy(self, displacement: Array, floor: float) -> float:
+        """Energy stored in tissue and capsule alone, µJ: without supports and weight; arguments as of `evaluate`."""
+        whole = self.evaluate(displacement, floor)[0]
+        held = float(displacement.ravel() @ (self._supports @ displacement.ravel()))
+        return whole - 0.5 * held + float(np.vdot(self.weight, displacement))
+
     # ------------------------------------------------------------------ tangent
 
     def _number(self) -> None:

@@ -697,6 +697,16 @@ class Interactive:
         """From the scanned shape, shape (n, 3), float64, mm, OrganMesh order."""
         return self._u - self.body.scanned_displacement
 
+    @property
+    def forces_N(self) -> dict[str, Array]:
+        """Force with which each tool acts on the tissue, shape (3,), N, LPS."""
+        return self._forces()
+
+    @property
+    def strain_energy_mJ(self) -> float:
+        """Energy stored in tissue and capsule, against the stress-free shape, mJ."""
+        return self._averaged.strain_energy(self._u, 0.0) / 1000.0
+
     def _forces(self) -> dict[str, Array]:
         forces = {
             name: (self._gradient[p.vertices] if p.holding else p.share * p.load_mN).sum(axis=0) / 1000.0

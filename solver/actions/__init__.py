@@ -8,7 +8,9 @@ fixture.
 
 from solver.actions.ablate import Ablate
 from solver.actions.act import Act, from_json
+from solver.actions.clamp import Clamp, Declamp
 from solver.actions.desufflate import Desufflate
+from solver.actions.divide import Divide
 from solver.actions.grasp import Grasp
 from solver.actions.hold import Hold
 from solver.actions.insufflate import Insufflate
@@ -22,7 +24,10 @@ from solver.actions.tilt import Tilt
 __all__ = [
     "Ablate",
     "Act",
+    "Clamp",
+    "Declamp",
     "Desufflate",
+    "Divide",
     "Grasp",
     "Hold",
     "Insufflate",
