@@ -156,7 +156,7 @@ class Averaged:
         stiffness = self._structure_table(
             {n: t.capsule.stiffness_kPa_mm for n, t in self.body.tissues.items() if t.capsule is not None}
         )[organ.exterior_tets]
-        covered = np.flatnonzero(stiffness > 0)
+        covered = np.flatnonzero((stiffness > 0) & self.body.grown)
         if not len(covered):
             return []
         normal, area = self._normals_areas(organ.exterior[covered])

@@ -1,20 +1,30 @@
 """Coupling: the tissue's answer together with stiff loads on few vertices, which the factored tangent does not know.
 
-A tool that touches, or a suture, joins some vertices by a stiffness K that changes with every iteration and may be a
-thousand times that of the tissue. With A the tangent, E the unit vectors of those vertices and W = A⁻¹E, the tissue
-with the load answers a force r by
+A tool that touches, or a suture, may be a thousand times as stiff as the tissue, and comes and goes at single
+vertices. Its energy E is therefore not left to the quasi-Newton iteration of the tissue. Each step solves for
 
-    y − W (I + K S)⁻¹ K Eᵀy,   y = A⁻¹r,   S = EᵀW
+    d = d₀ + W λ,   λ = f − ∇E(x + d) at the joined vertices,
 
-(Woodbury's formula; Hager 1989, SIAM Rev 31:221), which needs no new factor and holds for any symmetric K. The columns
-of W are worked out once for each vertex and kept until the tangent or what is held changes.
+where d₀ is the tissue's own answer to the forces on it, of which f is what the load was expected to add, W = A⁻¹ its
+answers to unit forces at single vertices and λ what the load adds differently: the tissue linear, the load exact. It
+is the step of a proximal quasi-Newton method (Lee, Sun & Saunders 2014, SIAM J Optim 24:1420), and the minimum over
+λ of
+
+    ½ λᵀ S λ + E(x + d₀ + W λ) − f·(d₀ + W λ),   S = W at the joined vertices,
+
+found by Newton's method on the few λ: (I + K S) δλ = f − ∇E(x + d) − λ with K = ∇²E, which is Woodbury's formula
+(Hager 1989, SIAM Rev 31:221). Vertices that come into contact on the way are joined as they do. The columns of W are
+worked out once for each vertex and kept until the tangent or what is held changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from solver.live_load import LiveLoad
 from solver.response import Response
 
 Array = NDArray[np.float64]
@@ -22,6 +32,9 @@ Ints = NDArray[np.int64]
 
 # Columns are kept for at most this many vertices.
 MOST_KEPT = 600
+LOCAL_ITERATIONS = 12
+# The load's forces are found when they change by less than this share of themselves, or less than this, mN.
+RELATIVE_CHANGE, SMALLEST_MN = 1e-3, 1e-3
 
 
 class Influence:
@@ -53,6 +66,11 @@ class Influence:
         rows = np.array([self._row[int(v)] for v in vertices], dtype=np.int64)
         return self._columns[(rows[:, None] + np.arange(3)).ravel()]
 
+    @property
+    def kept(self) -> Ints:
+        """Vertices whose columns are known."""
+        return np.array(list(self._row), dtype=np.int64)
+
     def _make_room(self, rows: int) -> None:
         if rows > len(self._columns):
             larger = np.zeros((max(rows, 2 * len(self._columns)), self._columns.shape[1]))
@@ -60,50 +78,109 @@ class Influence:
             self._columns = larger
 
 
-class Coupling:
-    """The answer of the tissue with a stiffness that joins some vertices.
+class _Joined:
+    """The vertices that loads have joined so far on one step, and the forces λ there."""
+
+    def __init__(self, influence: Influence) -> None:
+        self._influence = influence
+        self.vertices = np.zeros(0, dtype=np.int64)
+        self.columns = influence.columns(self.vertices)
+        self.force = np.zeros(0)
+        self.compliance = np.zeros((0, 0))
+
+    def take(self, vertices: Ints) -> None:
+        """Join more vertices; the forces of those already joined stay."""
+        every = np.union1d(self.vertices, vertices)
+        if len(every) == len(self.vertices):
+            return
+        force = np.zeros((len(every), 3))
+        force[np.searchsorted(every, self.vertices)] = self.force.reshape(-1, 3)
+        self.vertices, self.force = every, force.ravel()
+        self.columns = self._influence.columns(every)
+        compliance = self.columns[:, _unknowns(every)]
+        self.compliance = 0.5 * (compliance + compliance.T)
+
+    def stiffness(self, loads: Sequence[LiveLoad], positions: Array) -> Array:
+        """Second derivative of the loads among the joined vertices."""
+        found = np.zeros_like(self.compliance)
+        for load in loads:
+            vertices, matrix = load.coupled_stiffness(positions)
+            place = _unknowns(np.searchsorted(self.vertices, vertices))
+            found[np.ix_(place, place)] += matrix
+        return found
+
+    def solve(self, loads: Sequence[LiveLoad], positions: Array, right: Array) -> Array:
+        """(I + K S)⁻¹ times a vector."""
+        stiffness = self.stiffness(loads, positions)
+        return np.linalg.solve(np.eye(len(right)) + stiffness @ self.compliance, right)
+
+    def objective(self, force: Array, energy: float, expected: Array, d: Array) -> float:
+        """What the forces minimise."""
+        return 0.5 * float(force @ (self.compliance @ force)) + energy - float(np.vdot(expected, d))
+
+    def answer(self, force: Array) -> Array:
+        """W λ, shape (n, 3)."""
+        return (force @ self.columns).reshape(-1, 3)
+
+
+def coupled_step(
+    influence: Influence, loads: Sequence[LiveLoad], positions: Array, step: Array, expected: Array
+) -> tuple[Array, Array]:
+    """The tissue's own step, corrected by what loads answer on the way.
 
     Parameters
     ----------
     influence : Influence
-    vertices : ndarray, shape (k,), int64
-    stiffness : ndarray, shape (3 k, 3 k)
-        Symmetric, mN/mm.
-    """
-
-    def __init__(self, influence: Influence, vertices: Ints, stiffness: Array) -> None:
-        self._response = influence.response
-        self._joined = (3 * vertices[:, None] + np.arange(3)).ravel()
-        self._columns = influence.columns(vertices)
-        compliance = self._columns[:, self._joined]
-        compliance = 0.5 * (compliance + compliance.T)
-        size = len(self._joined)
-        self._weights = np.linalg.solve(np.eye(size) + stiffness @ compliance, stiffness)
-
-    def to_force(self, force: Array) -> Array:
-        """Displacement under a force, both shape (n, 3), mm and mN; zero at held vertices."""
-        answer = self._response.to_force(force)
-        push = self._weights @ answer.reshape(-1)[self._joined]
-        answer -= (push @ self._columns).reshape(-1, 3)
-        return answer
-
-
-def together(joined: list[tuple[Ints, Array]]) -> tuple[Ints, Array]:
-    """The sum of stiffnesses that each join some vertices, as those of one.
-
-    Parameters
-    ----------
-    joined : list of (ndarray, shape (k,), ndarray, shape (3 k, 3 k))
+    loads : sequence of LiveLoad
+        Those that are `coupled`.
+    positions, step : ndarray, shape (n, 3), float64
+        Where the vertices are, and the tissue's own answer d₀, mm.
+    expected : ndarray, shape (n, 3), float64
+        The gradient f of the loads that d₀ answers to, mN.
 
     Returns
     -------
-    vertices : ndarray, shape (k,), int64
-        Ascending.
-    stiffness : ndarray, shape (3 k, 3 k)
+    step : ndarray, shape (n, 3), float64
+        d, mm.
+    gradient : ndarray, shape (n, 3), float64
+        Of the loads at its end, mN: what to expect of them next.
     """
-    vertices = np.unique(np.concatenate([own for own, _ in joined]))
-    stiffness = np.zeros((3 * len(vertices), 3 * len(vertices)))
-    for own, matrix in joined:
-        place = (3 * np.searchsorted(vertices, own)[:, None] + np.arange(3)).ravel()
-        stiffness[np.ix_(place, place)] += matrix
-    return vertices, stiffness
+    joined = _Joined(influence)
+    gradient = _gradient(loads, positions)[1]
+    joined.take(np.flatnonzero((gradient.any(axis=1)) | (expected.any(axis=1))))
+    # To begin with, the loads are linear from where the tissue is.
+    at = joined.vertices
+    sought = (expected[at] - gradient[at]).ravel()
+    sought -= joined.stiffness(loads, positions) @ step[at].ravel()
+    joined.force = joined.solve(loads, positions, sought)
+    d = step + joined.answer(joined.force)
+    energy, gradient = _gradient(loads, positions + d)
+    for _ in range(LOCAL_ITERATIONS):
+        joined.take(np.flatnonzero(gradient.any(axis=1)))
+        at = joined.vertices
+        wanted = (expected[at] - gradient[at]).ravel()
+        missing = wanted - joined.force
+        if np.abs(missing).max(initial=0.0) <= SMALLEST_MN + RELATIVE_CHANGE * np.abs(wanted).max(initial=0.0):
+            break
+        change = joined.solve(loads, positions + d, missing)
+        value = joined.objective(joined.force, energy, expected, d)
+        slope = -float(missing @ (joined.compliance @ change))
+        for share in (1.0, 0.5, 0.25, 0.1, 0.03):
+            force = joined.force + share * change
+            trial = step + joined.answer(force)
+            energy, gradient = _gradient(loads, positions + trial)
+            reached = joined.objective(force, energy, expected, trial)
+            if reached <= value + 1e-4 * share * min(slope, 0.0) + 1e-12 * abs(value):
+                break
+        joined.force, d = force, trial
+    return d, gradient
+
+
+def _gradient(loads: Sequence[LiveLoad], positions: Array) -> tuple[float, Array]:
+    found = [load.evaluate(positions) for load in loads]
+    return sum(energy for energy, _ in found), sum(gradient for _, gradient in found)
+
+
+def _unknowns(vertices: Ints) -> Ints:
+    return (3 * vertices[:, None] + np.arange(3)).ravel()
+

@@ -27,7 +27,7 @@ from anatomy.progress import Progress, silent
 from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
-from solver.coupling import Coupling, Influence, together
+from solver.coupling import Influence, coupled_step
 from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
@@ -37,6 +37,8 @@ from solver.mobility import check_answer, check_extent
 from solver.patch import Patch, find_patch
 from solver.response import Response
 from solver.resting import rest_points
+from solver.successor import Successor, check_unfolded, factored, make_successor
+from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,15 +59,17 @@ POOR_CONTRACTION = 0.4
 # Where a frame has no time for an iteration, nothing shows the tangent's age; it is then renewed this often.
 RENEW_FRAMES = 20
 ARMIJO = 1e-4
-HELD_STIFFNESS = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """What `Interactive.restore` needs to go back and then go on exactly as before."""
 
-    displacement: Array
+    body: Body
     attachments: tuple[Attachment, ...]
+    averaged: Averaged
+    topology: int
+    displacement: Array
     patches: dict[str, Patch]
     loads: dict[str, LiveLoad]
     time_s: float
@@ -92,7 +96,9 @@ class Interactive:
     Attributes
     ----------
     body : Body
-        With its stress-free shape.
+        With its stress-free shape; another one after every change of topology.
+    topology : int
+        Number of the present topology, see `Frame`.
     time_s : float
         Time of the rehearsal: what `step` was told has passed.
 
@@ -127,10 +133,14 @@ class Interactive:
         self._load: Array | None = None
         self._loads: dict[str, LiveLoad] = {}
         self._influence: Influence | None = None
+        # What coupled loads were foreseen to add to the gradient at the end of the last step, and of the next one.
+        self._expected: Array | None = None
+        self._foreseen: Array | None = None
         self._curvature = Curvature()
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
         self.time_s = 0.0
+        self.topology = self._topologies = 0
         self._cost_s, self._frames = 0.0, 0
         self._response = Response(self._factor, averaged.vertices, {})
         self._take_hold()
@@ -269,11 +279,12 @@ class Interactive:
         before = self.body.attachments
         self.body.hold_by(attachments)
         try:
-            self.body.check_supported()
+            self.body.check_supported(self._all_held())
         except SolverError:
             self.body.hold_by(before)
             raise
-        self._averaged.refresh_supports()
+        # Snapshots keep the discretisation they were made with.
+        self._averaged = self._averaged.reshaped(self._averaged.points)
         self._refactoring = None
         self._curvature.clear()
         self._take_hold()
@@ -287,6 +298,9 @@ class Interactive:
 
     def _holding(self) -> dict[str, Ints]:
         return {name: p.vertices for name, p in self._patches.items() if p.holding}
+
+    def _all_held(self) -> Ints:
+        return np.concatenate([np.zeros(0, dtype=np.int64), *self._holding().values()])
 
     def _take_hold(self) -> None:
         """Answer forces with what is held now."""
@@ -407,22 +421,35 @@ class Interactive:
     def _next_step(self) -> Array:
         """Quasi-Newton step from the present state, mm, computed once."""
         if self._direction is None:
-            answer = self._answer()
-            self._direction = self._curvature.direction(self._free_gradient, answer)
+            coupled = self._coupled()
+            if coupled:
+                self._direction = self._coupled_step(coupled)
+                return self._direction
+            self._direction = self._curvature.direction(self._free_gradient, self._response.to_force)
             if float(np.vdot(self._direction, self._free_gradient)) > 0:
                 self._curvature.clear()
-                self._direction = -answer(self._free_gradient)
+                self._direction = -self._response.to_force(self._free_gradient)
         return self._direction
 
-    def _answer(self) -> Callable[[Array], Array]:
-        """How the tissue answers a force, with the stiffness that loads join vertices by."""
-        joined = [load.coupled_stiffness(self.positions) for load in self._loads.values()]
-        joined = [(vertices, matrix) for vertices, matrix in joined if len(vertices)]
-        if not joined:
-            return self._response.to_force
+    def _coupled(self) -> list[LiveLoad]:
+        return [load for load in self._loads.values() if load.coupled]
+
+    def _coupled_step(self, coupled: list[LiveLoad]) -> Array:
+        """The tissue's own step, corrected by what coupled loads answer on the way."""
         if self._influence is None or self._influence.response is not self._response:
             self._influence = Influence(self._response)
-        return Coupling(self._influence, *together(joined)).to_force
+        expected = self._expected
+        if expected is None:
+            expected = sum((load.evaluate(self.positions)[1] for load in coupled), np.zeros_like(self._u))
+        own = self._own_gradient() + expected
+        own.reshape(-1)[self._response.held] = 0.0
+        while True:
+            answer = self._curvature.direction(own, self._response.to_force)
+            step, foreseen = coupled_step(self._influence, coupled, self.positions, answer, expected)
+            if not len(self._curvature) or float(np.vdot(step, self._free_gradient)) <= 0:
+                self._foreseen = foreseen
+                return step
+            self._curvature.clear()
 
     def _distance(self) -> tuple[float, float]:
         """Estimated distance to the converged state, mm: largest over vertices, and mean."""
@@ -438,6 +465,9 @@ class Interactive:
         """Carry the patches after their tools; True if any moved."""
         self._replace_loads(lambda load: load.followed(self.positions))
         waiting = {name: p for name, p in self._patches.items() if p.holding and np.any(p.pending_mm)}
+        for name in [name for name, patch in waiting.items() if not len(patch.vertices)]:
+            # What it held was taken out and is carried away in its jaws.
+            waiting.pop(name).pending_mm = np.zeros(3)
         if not waiting:
             return False
         part = min(1.0, ADVANCE_MM / max(float(np.linalg.norm(p.pending_mm)) for p in waiting.values()))
@@ -489,12 +519,21 @@ class Interactive:
         else:
             self._give_way()
             return
-        before = self._free_gradient
+        before, self._expected = self._own_gradient(), self._foreseen
         self._accept(u, energy, gradient, smallest)
-        self._curvature.learn(share * step, self._free_gradient - before)
+        self._curvature.learn(share * step, self._own_gradient() - before)
         poor = self._distance()[0] > max(POOR_CONTRACTION * length, CONVERGED_MM)
         self._slow = self._slow + 1 if poor else 0
         self._learn_cost(time.perf_counter() - started)
+
+    def _own_gradient(self) -> Array:
+        """The free gradient without what coupled loads add, which the curvature has not to learn."""
+        own = self._free_gradient
+        for load in self._coupled():
+            added = load.evaluate(self.positions)[1]
+            added.reshape(-1)[self._response.held] = 0.0
+            own = own - added
+        return own
 
     def _learn_cost(self, spent_s: float) -> None:
         """Running mean of what an iteration takes; to follow a tool costs the same, one assembly and one solve."""
@@ -520,25 +559,21 @@ class Interactive:
         if not beside:
             self._refactor()
         elif self._refactoring is None:
-            if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
-            self._refactoring = self._worker.submit(
+            self._refactoring = self._beside.submit(
                 self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
             )
+
+    @property
+    def _beside(self) -> ThreadPoolExecutor:
+        """The thread that works beside the frames."""
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
+        return self._worker
 
     def _factored(
         self, u: Array, patches: dict[str, Ints], loads: tuple[LiveLoad, ...]
     ) -> tuple[Factor, Response, Array]:
-        values = self._averaged.tangent(u)
-        for load in loads:
-            self._averaged.add_blocks(values, *load.stiffness(self.body.reference_points + u))
-        # Held displacements are fixed, so stiffness added to them changes no answer, but it keeps the matrix
-        # definite where only the tools hold the tissue in shape.
-        held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
-        diagonal = self._averaged.pattern.indptr[: u.size]
-        values[diagonal[(3 * held[:, None] + np.arange(3)).ravel()]] *= HELD_STIFFNESS
-        factor = definite_factor(self._factor, values, diagonal)
-        return factor, Response(factor, self._averaged.vertices, patches), u
+        return *factored(self._averaged, self._factor, u, patches, list(loads)), u
 
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
@@ -566,24 +601,84 @@ class Interactive:
         self._response = response
         self._direction, self._frames = None, 0
 
+    # ------------------------------------------------------------------ topology
+
+    def change(self, change: TopologyChange) -> None:
+        """Go on on another mesh, at once.
+
+        What the tools hold, the loads and the state itself are carried; the tangent is factored anew.
+
+        Parameters
+        ----------
+        change : TopologyChange
+            From the present mesh, `body.organ`.
+
+        Raises
+        ------
+        SolverError
+            If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
+        """
+        self.adopt(self._successor(change, self._averaged, self._u, self._holding(), self._loads))
+
+    def prepare(self, change: TopologyChange) -> Future[Successor]:
+        """Begin a change beside the frames, which go on; to be adopted (`adopt`) when it is done."""
+        state = self._u.copy(), self._holding(), dict(self._loads)
+        return self._beside.submit(self._successor, change, self._averaged, *state)
+
+    def _successor(
+        self,
+        change: TopologyChange,
+        averaged: Averaged,
+        u: Array,
+        patches: Mapping[str, Ints],
+        loads: Mapping[str, LiveLoad],
+    ) -> Successor:
+        if change.before is not averaged.body.organ:
+            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        return make_successor(change, averaged, u, patches, loads, FLOOR_JACOBIAN)
+
+    def adopt(self, successor: Successor) -> None:
+        """Go on on the mesh of a change, from where the tissue is now.
+
+        Raises
+        ------
+        SolverError
+            If the tissue has moved so that the change would fold it, or it starts from another mesh than the
+            present one; then nothing has changed.
+        """
+        change = successor.change
+        if change.before is not self.body.organ:
+            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        u = change.interpolate(self._u)
+        check_unfolded(successor.averaged, u, FLOOR_JACOBIAN)
+        loads = {name: load.carried(change) for name, load in self._loads.items()}
+        self.body, self._averaged = successor.body, successor.averaged
+        self._u, self._loads = u, loads
+        self._patches = {name: patch.carried(change, u) for name, patch in self._patches.items()}
+        self._topologies += 1
+        self.topology = self._topologies
+        self._refactoring = None
+        self._curvature.clear()
+        self._use(successor.factor, successor.response, successor.at)
+        self._take_hold()
+
     # ------------------------------------------------------------------ states
 
     def snapshot(self) -> Snapshot:
         """The present state."""
         return Snapshot(
-            self._u.copy(), self.body.attachments, {n: p.copy() for n, p in self._patches.items()},
-            dict(self._loads), self.time_s,
+            self.body, self.body.attachments, self._averaged, self.topology,
+            self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
             self._direction, self._slow, self._stuck, self._frames,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a state of this body."""
+        """Go back to a state of this tissue, on the mesh and with the attachments it then had."""
         self._refactoring = None
+        self.body, self._averaged, self.topology = snapshot.body, snapshot.averaged, snapshot.topology
+        self.body.hold_by(snapshot.attachments)
         self._u = snapshot.displacement.copy()
-        if snapshot.attachments is not self.body.attachments:
-            self.body.hold_by(snapshot.attachments)
-            self._averaged.refresh_supports()
         self._patches = {n: p.copy() for n, p in snapshot.patches.items()}
         self._loads = dict(snapshot.loads)
         self.time_s = snapshot.time_s
@@ -595,7 +690,7 @@ class Interactive:
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
 
     def reset(self) -> None:
-        """Go back to where the tissue rested at first, with no tool on it and every attachment as it was."""
+        """Go back to where the tissue rested at first, whole, with no tool on it."""
         self.restore(self._rest)
 
     @property
@@ -632,6 +727,7 @@ class Interactive:
             iterations=iterations,
             seconds=seconds,
             minimum_jacobian=self._minimum,
+            topology=self.topology,
         )
 
 

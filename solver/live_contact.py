@@ -23,7 +23,7 @@ of the tool's half-thickness, and a tool that is told to go farther lags behind.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -93,6 +93,7 @@ class LiveContact(LiveLoad):
     stuck : Stuck or None
     """
 
+    coupled: ClassVar[bool] = True
     name: str
     tool: Tool
     target_mm: Array

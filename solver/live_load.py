@@ -11,6 +11,7 @@ force as it was when the step began: fixed for the length of a step it has one, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,16 @@ Ints = NDArray[np.int64]
 
 
 class LiveLoad(ABC):
-    """Energy that depends on where the vertices are, with its gradient and a simple part of its stiffness."""
+    """Energy that depends on where the vertices are, with its gradient and a simple part of its stiffness.
+
+    Attributes
+    ----------
+    coupled : bool
+        Whether every step solves for the load's forces exactly (`solver.coupling`), as stiff loads need that come
+        and go at a few vertices; then `coupled_stiffness` is its whole stiffness.
+    """
+
+    coupled: ClassVar[bool] = False
 
     @abstractmethod
     def evaluate(self, positions: Array) -> tuple[float, Array]:
@@ -53,15 +63,14 @@ class LiveLoad(ABC):
         return np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3))
 
     def coupled_stiffness(self, positions: Array) -> tuple[Ints, Array]:
-        """Stiffness that joins a few vertices with each other, which every iteration knows as it is now.
+        """Second derivative of the energy of a `coupled` load, among the vertices where it is not zero.
 
         Returns
         -------
         vertices : ndarray, shape (k,), int64
-            Each once.
+            Ascending.
         matrix : ndarray, shape (3 k, 3 k), float64
-            Symmetric, mN/mm. For stiffness that comes and goes, as that of contact (`solver.coupling`); it must
-            not be in `stiffness` as well. Nothing by default.
+            Symmetric, mN/mm.
         """
         return np.zeros(0, dtype=np.int64), np.zeros((0, 0))
 

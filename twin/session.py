@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # States kept to go back to. Most of what they hold they share with each other; a cut keeps a mesh and a factor.
 KEPT = 48
+# Where acts are carried out in few frames, each may take as many iterations, so that it arrives.
+RESUME_ITERATIONS = 8
 
 
 class Session:
@@ -211,7 +213,8 @@ class Session:
             progress("rehearsing again", done / len(way))
             act = self.log.node(number).act
             frame_s = self.frame_s if frames is None else max(self.frame_s, act.length_s / frames)
-            for _ in act.run(self.field, frame_s, self.iterations):
+            iterations = self.iterations if frames is None else max(self.iterations, RESUME_ITERATIONS)
+            for _ in act.run(self.field, frame_s, iterations):
                 pass
             self._keep(number)
         progress("rehearsing again", 1.0)
