@@ -34,7 +34,8 @@ def test_membranes_and_ligaments():
     rows = [
         [
             name,
-            f"µ = {m.mu_kPa / 1000:g} MPa, {m.thickness_mm:g} mm thick ({SAID[name]['confidence']}; {SAID[name]['source']})",
+            f"µ = {m.mu_kPa / 1000:g} MPa, {m.thickness_mm:g} mm thick "
+            f"({SAID[name]['confidence']}; {SAID[name]['source']})",
         ]
         for name, m in table().membranes.items()
     ]
