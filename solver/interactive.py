@@ -347,7 +347,7 @@ class Interactive:
             largest, mean = self._distance()
             if followed and not done:
                 self._learn_cost(time.perf_counter() - started)
-            if largest < IDLE_MM and not self._lag():
+            if largest < self._idle_mm() and not self._lag():
                 break
             if self._stuck or (iterations is not None and done >= iterations):
                 break
@@ -456,6 +456,10 @@ class Interactive:
         """Estimated distance to the converged state, mm: largest over vertices, and mean."""
         lengths = np.linalg.norm(self._next_step(), axis=1)
         return float(lengths.max()), float(lengths.mean())
+
+    def _idle_mm(self) -> float:
+        """Iterations of a step stop here; errors of steps in time add up, so that a load that counts it may ask more."""
+        return min([IDLE_MM, *(load.tolerance_mm for load in self._loads.values())])
 
     def _lag(self) -> float:
         """How far the tissue is behind the tools, mm."""

@@ -17,6 +17,7 @@ from solver.actions.insufflate import Insufflate
 from solver.actions.mobilise import Mobilise
 from solver.actions.pull import Pull
 from solver.actions.release import Release
+from solver.actions.respond import Respond
 from solver.actions.staple import Staple
 from solver.actions.suture import Suture
 from solver.actions.tilt import Tilt
@@ -34,6 +35,7 @@ __all__ = [
     "Mobilise",
     "Pull",
     "Release",
+    "Respond",
     "Staple",
     "Suture",
     "Tilt",
