@@ -136,6 +136,12 @@ class TopologyChange:
         """
         return self.after.exterior[self.facet_parts(before) >= 0]
 
+    @cached_property
+    def raw_rows(self) -> Ints:
+        """Rows of `after.exterior` that the change has laid open."""
+        count = len(self.after.points)
+        return np.flatnonzero(np.isin(_keys(self.after.exterior, count), _keys(self.raw, count)))
+
     def facet_parts(self, before: Ints) -> Ints:
         """For each exterior facet of `after`, the row of `before` it is a part of, −1 where there is none."""
         count = len(self.before.points)
