@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from anatomy.lattice.topology import stars_of
 from anatomy.mesh import FACETS_OF_TET
 
+Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -45,7 +46,13 @@ class Opened:
 
 
 def open_facets(
-    tets: Ints, across: Ints, facets: Flags, vertices: int, around_too: Ints | None = None
+    tets: Ints,
+    across: Ints,
+    facets: Flags,
+    vertices: int,
+    around_too: Ints | None = None,
+    volumes: Array | None = None,
+    crumb_mm3: float = 0.0,
 ) -> Opened:
     """Open facets of a mesh.
 
@@ -60,6 +67,10 @@ def open_facets(
         Number of vertices.
     around_too : ndarray of int64, optional
         Further vertices that are copied where their tetrahedra do not hang together.
+    volumes : ndarray, shape (m,), optional
+        Volumes of the tetrahedra, mm³.
+    crumb_mm3 : float
+        Pieces smaller than this are not cut loose.
     """
     facets = facets.copy()
     before = int(facets.sum())
@@ -72,7 +83,10 @@ def open_facets(
     while True:
         made, original = _copied(tets, across, facets, np.flatnonzero(touched), starts, around, vertices)
         _close_whole(tets, made, across, facets)
-        if not _close_pinched(tets, made, across, facets, touched, original, starts, around):
+        closed = _close_pinched(tets, made, across, facets, touched, starts, around)
+        if volumes is not None and crumb_mm3 > 0.0:
+            closed += _close_crumbs(across, facets, volumes, crumb_mm3)
+        if not closed:
             return Opened(made, original, facets, (before - int(facets.sum())) // 2)
 
 
@@ -126,7 +140,37 @@ def _close_whole(tets, made, across, facets):  # type: ignore[no-untyped-def]
                     if i != f and made[other, _corner(tets[other], tets[t, i])] != made[t, i]:
                         apart = True
                 if not apart:
-                    _close(tets, across, facets, t, f)
+                    _close(across, facets, t, f)
+
+
+@numba.njit(cache=True)
+def _close_crumbs(across, facets, volumes, crumb):  # type: ignore[no-untyped-def]
+    """Close the opened facets around pieces that are too small, in place; how many were closed."""
+    seen = np.zeros(len(volumes), np.bool_)
+    stack = np.empty(len(volumes), np.int64)
+    closed = 0
+    for first in range(len(volumes)):
+        if seen[first]:
+            continue
+        # Pieces are walked over the facets that were closed when this began or have been since.
+        stack[0] = first
+        seen[first] = True
+        at, size, volume = 0, 1, 0.0
+        while at < size:
+            t = stack[at]
+            at += 1
+            volume += volumes[t]
+            for f in range(4):
+                other = across[t, f]
+                if other >= 0 and not facets[t, f] and not seen[other]:
+                    seen[other] = True
+                    stack[size] = other
+                    size += 1
+        if volume < crumb:
+            for k in range(size):
+                for f in range(4):
+                    closed += _close(across, facets, stack[k], f)
+    return closed
 
 
 @numba.njit(cache=True)
@@ -189,7 +233,7 @@ def _fans(v, tets, made, across, facets, starts, around, visited, fan):  # type:
 
 
 @numba.njit(cache=True)
-def _close(tets, across, facets, t, f):  # type: ignore[no-untyped-def]
+def _close(across, facets, t, f):  # type: ignore[no-untyped-def]
     """Close one opened facet from both sides; 1 if it was open."""
     if not facets[t, f]:
         return 0
@@ -202,7 +246,7 @@ def _close(tets, across, facets, t, f):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _close_pinched(tets, made, across, facets, touched, original, starts, around):  # type: ignore[no-untyped-def]
+def _close_pinched(tets, made, across, facets, touched, starts, around):  # type: ignore[no-untyped-def]
     """Close opened facets, in place, where the surface touches itself; how many were closed."""
     visited = np.full((len(tets), 4), -1, np.int64)
     fan = np.empty((4096, 5), np.int64)
@@ -223,9 +267,9 @@ def _close_pinched(tets, made, across, facets, touched, original, starts, around
                 if size > most:
                     best, most = fan[j, 2], size
             if fan[i, 2] != best:
-                closed += _close(tets, across, facets, fan[i, 0], fan[i, 1])
+                closed += _close(across, facets, fan[i, 0], fan[i, 1])
             for j in range(i):
                 if fan[j, 3] == fan[i, 3] and fan[j, 4] == fan[i, 4] and fan[j, 2] == fan[i, 2]:
-                    closed += _close(tets, across, facets, fan[i, 0], fan[i, 1])
-                    closed += _close(tets, across, facets, fan[j, 0], fan[j, 1])
+                    closed += _close(across, facets, fan[i, 0], fan[i, 1])
+                    closed += _close(across, facets, fan[j, 0], fan[j, 1])
     return closed

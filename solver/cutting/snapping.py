@@ -29,8 +29,9 @@ Flags = NDArray[np.bool_]
 
 # Share of an edge within which an end moves to the crossing, and within which it is led to the sheet unmoved.
 MOVED_WITHIN, UNMOVED_WITHIN = 0.35, 0.2
-# A move may not leave a tetrahedron less of its volume than this share, in any shape.
-_LEAST_SHARE = 0.3
+# A move may not leave a tetrahedron less of its volume than this share, in any shape, nor a mean ratio below this in
+# the scanned one, unless it was lower before.
+_LEAST_SHARE, MOVED_RATIO = 0.3, 0.35
 # A vertex this near the sheet, as a share of the mean edge, lies on it.
 _ON = 1e-9
 _REFINEMENTS = 8
@@ -238,7 +239,7 @@ def _move(marks: Marks, mesh: Mesh, shapes: Sequence[Array]) -> None:
     towards, share = marks.towards, marks.share
     towards[v], share[v] = w, t
     every = np.ascontiguousarray(np.stack([*shapes, mesh.organ.points]))
-    _take_back(v, towards, share, mesh.organ.tets, starts, around, every, _LEAST_SHARE)
+    _take_back(v, towards, share, mesh.organ.tets, starts, around, every, _LEAST_SHARE, MOVED_RATIO)
     marks.lead_through(v[share[v] > 0.0], mesh)
 
 
@@ -252,7 +253,52 @@ def _volume(x, tet):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _take_back(moving, towards, share, tets, starts, around, shapes, least):  # type: ignore[no-untyped-def]
+def _mean_ratio(x, tet):  # type: ignore[no-untyped-def]
+    squares = 0.0
+    for i in range(3):
+        for j in range(i + 1, 4):
+            for c in range(3):
+                squares += (x[tet[i], c] - x[tet[j], c]) ** 2
+    return 12.0 * (3.0 * max(_volume(x, tet), 0.0)) ** (2.0 / 3.0) / squares
+
+
+@numba.njit(cache=True)
+def mean_ratios(x, tets):  # type: ignore[no-untyped-def]
+    """Mean ratio 12 (3 V)^(2/3) / Σ l² of tetrahedra: 1 if regular, 0 if flat (Liu & Joe 1994, BIT 34:268)."""
+    out = np.empty(len(tets))
+    for t in range(len(tets)):
+        out[t] = _mean_ratio(x, tets[t])
+    return out
+
+
+@numba.njit(cache=True)
+def shortest_edges(x, tets):  # type: ignore[no-untyped-def]
+    """Length of the shortest edge of each tetrahedron."""
+    out = np.empty(len(tets))
+    for t in range(len(tets)):
+        least = np.inf
+        for i in range(3):
+            for j in range(i + 1, 4):
+                square = 0.0
+                for c in range(3):
+                    square += (x[tets[t, i], c] - x[tets[t, j], c]) ** 2
+                least = min(least, square)
+        out[t] = np.sqrt(least)
+    return out
+
+
+@numba.njit(cache=True)
+def _crushed(x, shapes, tet, least, poorest):  # type: ignore[no-untyped-def]
+    for s in range(len(shapes)):
+        if not _volume(x[s], tet) >= least * _volume(shapes[s], tet):
+            return True
+    # The scanned shape is the last one.
+    after = _mean_ratio(x[-1], tet)
+    return after < poorest and after < _mean_ratio(shapes[-1], tet)
+
+
+@numba.njit(cache=True)
+def _take_back(moving, towards, share, tets, starts, around, shapes, least, poorest):  # type: ignore[no-untyped-def]
     """Undo moves, in place, until no tetrahedron around a moved vertex is crushed in any shape."""
     x = shapes.copy()
     for s in range(len(shapes)):
@@ -267,12 +313,8 @@ def _take_back(moving, towards, share, tets, starts, around, shapes, least):  # 
                 continue
             crushed = False
             for k in range(starts[v], starts[v + 1]):
-                tet = tets[around[k]]
-                for s in range(len(shapes)):
-                    if not _volume(x[s], tet) >= least * _volume(shapes[s], tet):
-                        crushed = True
-                        break
-                if crushed:
+                if _crushed(x, shapes, tets[around[k]], least, poorest):
+                    crushed = True
                     break
             if crushed:
                 share[v] = 0.0

@@ -12,10 +12,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.lattice.topology import EDGES_OF_TET
-from solver.cutting.snapping import Marks, Mesh
+from solver.cutting.snapping import Marks, Mesh, mean_ratios, shortest_edges
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+
+# A piece may not have a mean ratio below this, unless the tetrahedron it comes from has no better one.
+POOREST_RATIO = 0.2
+_ROUNDS = 12
+
+
+def split_well(mesh: Mesh, marks: Marks, floor_mm: float) -> tuple[Ints, Ints]:
+    """Split a mesh as `split` does, but lead the sheet through more vertices where a piece would be a sliver.
+
+    Of the cut edges of a tetrahedron with a poor piece, the one cut nearest to an end is spared: the sheet goes
+    through that end. The same goes where a piece would have an edge below the floor that no edge of its tetrahedron
+    was below. Fewer edges are cut each time, so this comes to an end; `marks` is brought up to date.
+    """
+    points = mesh.organ.points
+    least_ratio = np.minimum(POOREST_RATIO, mean_ratios(points, mesh.organ.tets)) * (1.0 - 1e-9)
+    least_edge = np.minimum(floor_mm, shortest_edges(points, mesh.organ.tets)) * (1.0 - 1e-9)
+    for _ in range(_ROUNDS):
+        tets, parent = split(mesh, marks)
+        a, b = points[mesh.edges[marks.cut, 0]], points[mesh.edges[marks.cut, 1]]
+        every = np.concatenate([marks.placed(points), a + marks.at[:, None] * (b - a)])
+        pieces = np.flatnonzero(np.bincount(parent)[parent] > 1)
+        poor = mean_ratios(every, tets[pieces]) < least_ratio[parent[pieces]]
+        poor |= shortest_edges(every, tets[pieces]) < least_edge[parent[pieces]]
+        if not poor.any():
+            break
+        row = np.full(len(mesh.edges), -1, dtype=np.int64)
+        row[marks.cut] = np.arange(len(marks.cut))
+        cuts = row[mesh.of_tet[np.unique(parent[pieces[poor]])]]
+        nearest = np.where(cuts >= 0, np.minimum(marks.at, 1.0 - marks.at)[cuts], np.inf)
+        spared = np.unique(cuts[np.arange(len(cuts)), nearest.argmin(axis=1)])
+        ends = mesh.edges[marks.cut[spared], np.where(marks.at[spared] < 0.5, 0, 1)]
+        marks.lead_through(np.unique(ends), mesh)
+    return split(mesh, marks)
 
 
 def split(mesh: Mesh, marks: Marks) -> tuple[Ints, Ints]:
