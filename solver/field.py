@@ -58,6 +58,10 @@ class Carried(Protocol):
         """The same on the mesh after a change."""
         ...
 
+    def digest(self) -> bytes:
+        """What the hash of a state takes in of it."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class FieldSnapshot:
@@ -86,6 +90,8 @@ class OperativeField:
         What is known of tetrahedra, such as the branch that feeds each.
     vertex_data : mapping of str to ndarray, shape (n, ...), optional
         What is known at vertices.
+    processes : mapping of str to Process, optional
+        What goes on from the beginning, such as the circulation.
 
     Attributes
     ----------
@@ -99,6 +105,7 @@ class OperativeField:
         vessels: Mapping[str, Any] | None = None,
         tet_data: Mapping[str, NDArray[Any]] | None = None,
         vertex_data: Mapping[str, NDArray[Any]] | None = None,
+        processes: Mapping[str, Process] | None = None,
     ) -> None:
         live.reset()
         self.live = live
@@ -107,7 +114,7 @@ class OperativeField:
         self.vertex_data: dict[str, NDArray[Any]] = dict(vertex_data or {})
         self.events: tuple[Event, ...] = ()
         self.specimens: tuple[Specimen, ...] = ()
-        self.processes: dict[str, Process] = {}
+        self.processes: dict[str, Process] = dict(processes or {})
         self.whole_ml = float(self.organ.tet_volumes.sum()) / 1000.0
         self._real_time = False
         self._waiting: tuple[Division, Future[Successor]] | None = None
@@ -264,7 +271,7 @@ class OperativeField:
         self.restore(self._rest)
 
     def state_hash(self) -> str:
-        """SHA-256 of the state: the mesh, where it is and when, what tools hold, and what is known of it.
+        """SHA-256 of the state: mesh, place and time, what tools and attachments hold, and what is known of it.
 
         A change that is being made ready is waited for.
         """
@@ -275,10 +282,14 @@ class OperativeField:
         organ = self.organ
         for array in (organ.points, organ.tets, organ.region, self.live.displacement):
             digest.update(np.ascontiguousarray(array).tobytes())
+        for attachment in self.live.body.attachments:
+            digest.update(f"{attachment.name} {attachment.released}".encode())
         for data in (self.tet_data, self.vertex_data):
             for name in sorted(data):
                 digest.update(name.encode())
                 digest.update(np.ascontiguousarray(data[name]).tobytes())
+        for name in sorted(self.vessels):
+            digest.update(self.vessels[name].digest())
         for specimen in self.specimens:
             digest.update(np.ascontiguousarray(specimen.organ.points).tobytes())
         for event in self.events:
