@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from anatomy import LabelMap, OrganMesh, mesh_labels
 from anatomy.lattice.quality import dihedral_angles
-from anatomy.lattice.topology import neighbours_of, volumes_of
+from anatomy.lattice.topology import edges_of, volumes_of
 from anatomy.manifold import pinched_edges, pinched_vertices
 from anatomy.progress import Progress
 from benchmarks import Row
 from solver.cutting import BladeStroke, Offset, Plane, SplineSheet, Values, cut, pieces
+from solver.cutting.incision import FLOOR
 from solver.cutting.snapping import mean_ratios
 from solver.errors import SolverError
 from solver.topology import TopologyChange
@@ -55,6 +56,7 @@ class Outcome:
     least_mean_ratio: float = 1.0
     shortest_mm: float = np.inf
     most_tets: int = 0
+    off_share: list[Array] = field(default_factory=list)
     said: dict[str, int] = field(default_factory=dict)
     seconds: list[tuple[int, float]] = field(default_factory=list)
 
@@ -97,7 +99,7 @@ def strokes(organ: OrganMesh, count: int, seed: int, told: object = None) -> Out
     rng = np.random.default_rng(seed)
     found = Outcome()
     whole = float(organ.tet_volumes.sum())
-    floor = 0.15 * float(np.cbrt(np.median(organ.tet_volumes) * 6 * np.sqrt(2)))
+    edge = mean_edge(organ)
     now, deformed, free = organ, organ.points, organ.points
     for number in range(count):
         if number % ON_ONE_ORGAN == 0:
@@ -107,7 +109,7 @@ def strokes(organ: OrganMesh, count: int, seed: int, told: object = None) -> Out
         sheet = random_sheet(now, deformed, rng)
         began = time.perf_counter()
         try:
-            change = cut(now, deformed, sheet, floor, (free,))
+            change = cut(now, deformed, sheet, FLOOR * edge, (free,))
         except SolverError as error:
             found.refused += 1
             found.said[str(error)[:60]] = found.said.get(str(error)[:60], 0) + 1
@@ -118,8 +120,17 @@ def strokes(organ: OrganMesh, count: int, seed: int, told: object = None) -> Out
             continue
         found.seconds.append((len(now.tets), time.perf_counter() - began))
         now, deformed, free = change.after, change.interpolate(deformed), change.interpolate(free)
+        if not isinstance(sheet, Values):
+            face = deformed[np.unique(change.raw)]
+            found.off_share.append(np.abs(sheet.distance(face)) / edge)
         _look(found, change, (deformed, free), whole, isinstance(sheet, Plane))
     return found
+
+
+def mean_edge(organ: OrganMesh) -> float:
+    """Mean length of the edges, mm."""
+    edges = edges_of(organ.tets)[0]
+    return float(np.linalg.norm(organ.points[edges[:, 0]] - organ.points[edges[:, 1]], axis=1).mean())
 
 
 def bent(organ: OrganMesh, rng: np.random.Generator, strength: float = 1.0) -> Array:
@@ -199,6 +210,7 @@ def _look(
 
 def _rows(name: str, organ: OrganMesh, found: Outcome) -> list[Row]:
     milliseconds = 1000.0 * np.array([seconds for _, seconds in found.seconds])
+    off = np.concatenate(found.off_share)
     before = dihedral_angles(organ.points, organ.tets)[:, 0].min()
     quantities = (
         ("cuts", found.cuts, "1"),
@@ -214,6 +226,8 @@ def _rows(name: str, organ: OrganMesh, found: Outcome) -> list[Row]:
         ("least dihedral angle after", found.least_dihedral_deg, "°"),
         ("least mean ratio after", found.least_mean_ratio, "1"),
         ("shortest edge after", found.shortest_mm, "mm"),
+        ("distance of the cut face from its sheet, mean", float(off.mean()), "edges"),
+        ("distance of the cut face from its sheet, 95th percentile", float(np.percentile(off, 95)), "edges"),
         ("one cut, median", float(np.median(milliseconds)), "ms"),
         ("one cut, 99th percentile", float(np.percentile(milliseconds, 99)), "ms"),
         ("one cut, worst", float(milliseconds.max()), "ms"),

@@ -7,12 +7,14 @@ needed. Bisection keeps the orientation of every piece in every shape, and divid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.lattice.topology import EDGES_OF_TET
-from solver.cutting.snapping import Marks, Mesh, mean_ratios, shortest_edges
+from solver.cutting.snapping import Marks, Mesh, mean_ratios, shortest_edges, spare
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,7 +26,7 @@ POOREST_RATIO = 0.2
 _ROUNDS = 12
 
 
-def split_well(mesh: Mesh, marks: Marks, floor_mm: float) -> tuple[Ints, Ints]:
+def split_well(mesh: Mesh, marks: Marks, shapes: Sequence[Array], floor_mm: float) -> tuple[Ints, Ints]:
     """Split a mesh as `split` does, but lead the sheet through more vertices where a piece would be a sliver.
 
     Of the cut edges of a tetrahedron with a poor piece, the one cut nearest to an end is spared: the sheet goes
@@ -48,8 +50,7 @@ def split_well(mesh: Mesh, marks: Marks, floor_mm: float) -> tuple[Ints, Ints]:
         cuts = row[mesh.of_tet[np.unique(parent[pieces[poor]])]]
         nearest = np.where(cuts >= 0, np.minimum(marks.at, 1.0 - marks.at)[cuts], np.inf)
         spared = np.unique(cuts[np.arange(len(cuts)), nearest.argmin(axis=1)])
-        ends = mesh.edges[marks.cut[spared], np.where(marks.at[spared] < 0.5, 0, 1)]
-        marks.lead_through(np.unique(ends), mesh)
+        spare(marks, mesh, shapes, spared)
     return split(mesh, marks)
 
 
