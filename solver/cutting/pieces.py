@@ -50,7 +50,7 @@ def without(organ: OrganMesh, tets: NDArray[np.int64] | NDArray[np.bool_]) -> To
     count = len(organ.tets)
     gone = np.zeros(count, dtype=bool)
     rows = np.asarray(tets)
-    if rows.dtype != bool and len(rows) and (rows.min() < 0 or rows.max() >= count):
+    if rows.dtype != bool and len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= count):
         raise SolverError(f"There is no tetrahedron {rows.max()} to take away; the organ has {count}.")
     gone[rows] = True
     if not gone.any():
@@ -70,15 +70,11 @@ def without(organ: OrganMesh, tets: NDArray[np.int64] | NDArray[np.bool_]) -> To
     used, local = np.unique(opened.tets, return_inverse=True)
     after_tets = local.reshape(-1, 4)
     original = opened.original[used]
-    after = OrganMesh(
-        organ.points[original], after_tets, organ.region[kept], organ.structures, organ.report
-    )
+    after = OrganMesh(organ.points[original], after_tets, organ.region[kept], organ.structures, organ.report)
     tet, facet = np.nonzero(bare[kept])
     raw = after_tets[tet[:, None], FACETS_OF_TET[facet]]
     parents = np.stack([original, original], axis=1)
-    return TopologyChange(
-        organ, after, parents, np.zeros(len(used)), kept, raw, area_mm2(after.points, raw)
-    )
+    return TopologyChange(organ, after, parents, np.zeros(len(used)), kept, raw, area_mm2(after.points, raw))
 
 
 def area_mm2(points: Array, facets: Ints) -> float:

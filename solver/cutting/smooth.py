@@ -207,7 +207,9 @@ class Offset:
         """Points that fill the structure, and how far any point of it lies from one at most, mm."""
         points = np.asarray(self.points_mm)
         corner = points[self.tets]
-        longest = float(np.linalg.norm(corner[:, EDGES_OF_TET[:, 0]] - corner[:, EDGES_OF_TET[:, 1]], axis=2).max())
+        longest = float(
+            np.linalg.norm(corner[:, EDGES_OF_TET[:, 0]] - corner[:, EDGES_OF_TET[:, 1]], axis=2).max()
+        )
         facets = unpaired_facets(self.tets)[0]
         fine = int(np.ceil(longest / (_SPACING * self.margin_mm)))
         fine = max(1, min(fine, int(np.sqrt(2.0 * _MOST_SAMPLES / len(facets)))))

@@ -1,11 +1,11 @@
 """Snapping: where a sheet crosses the edges of a mesh, which vertices it is led through, which edges it cuts.
 
-An edge is cut when its ends lie on different sides and a tetrahedron around it is crossed in the swept part. Where it crosses close
-to an end, that end is counted to the sheet instead, which keeps the pieces from becoming slivers. An end inside one
-tissue moves to the crossing, so the sheet stays smooth; one on the outer surface or between tissues stays where it
-is, for moving it would change a volume. Every vertex moves along one of its edges, at the same share in all shapes of
-the organ, and goes back when a tetrahedron would lose too much of its volume in any of them. (Snapping before
-splitting: Labelle & Shewchuk 2007, ACM TOG 26:57; for cutting Paulus et al. 2015, Vis Comput 31:831.)
+An edge is cut when its ends lie on different sides and a tetrahedron around it is crossed in the swept part. Where it
+crosses close to an end, that end is counted to the sheet instead, which keeps the pieces from becoming slivers. An end
+inside one tissue moves to the crossing, so the sheet stays smooth; one on the outer surface or between tissues stays
+where it is, for moving it would change a volume. Every vertex moves along one of its edges, at the same share in all
+shapes of the organ, and goes back when a tetrahedron would lose too much of its volume in any of them. (Snapping
+before splitting: Labelle & Shewchuk 2007, ACM TOG 26:57; for cutting Paulus et al. 2015, Vis Comput 31:831.)
 """
 
 from __future__ import annotations
@@ -178,9 +178,7 @@ def levels(sheet: Sheet | Values, positions: Array) -> Array:
     return np.asarray(values - sheet.level)
 
 
-def _crossings(
-    sheet: Sheet | Values, positions: Array, edges: Ints, level: Array
-) -> tuple[Array, Flags]:
+def _crossings(sheet: Sheet | Values, positions: Array, edges: Ints, level: Array) -> tuple[Array, Flags]:
     """Share along each edge at which φ vanishes, and whether it does."""
     a, b = positions[edges[:, 0]], positions[edges[:, 1]]
     fa, fb = level[edges[:, 0]], level[edges[:, 1]]
@@ -212,8 +210,8 @@ def _crossings(
 def _missed(sheet: Sheet | Values, positions: Array, level: Array) -> str:
     if isinstance(sheet, Values):
         return (
-            f"The level {sheet.level:g} lies outside the values, which go from {np.min(sheet.values):g} to "
-            f"{np.max(sheet.values):g}; choose one between them."
+            f"The level {sheet.level:g} lies outside the values, which go from {np.asarray(sheet.values).min():g} to "
+            f"{np.asarray(sheet.values).max():g}; choose one between them."
         )
     reach = np.maximum(sheet.extent(positions), 0.0)
     away = float(np.hypot(level, np.where(np.isfinite(reach), reach, 0.0)).min())

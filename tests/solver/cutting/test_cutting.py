@@ -38,7 +38,9 @@ def ball(radius=30.0, cells=12):
 def stars_hang_together(organ):
     """Whether the tetrahedra around every vertex are one piece over facets that hold it."""
     across = neighbours_of(organ.tets)
-    groups = np.arange(organ.tets.size).reshape(-1, 4)  # a corner of a tetrahedron, joined to that of its neighbour
+    groups = np.arange(organ.tets.size).reshape(
+        -1, 4
+    )  # a corner of a tetrahedron, joined to that of its neighbour
     while True:
         before = groups.copy()
         for facet in range(4):
@@ -137,7 +139,7 @@ def test_a_plane_takes_the_volume_it_should(at):
 def test_a_slanted_plane_parts_a_deformed_organ_where_it_lies_now():
     organ = ball()
     deformed, free = bend(organ.points), bend(organ.points, -3.0)
-    middle, normal = deformed.mean(axis=0) + [3.0, 1.0, 2.0], np.array([1.0, 0.5, -0.3])
+    middle, normal = deformed.mean(axis=0) + np.array([3.0, 1.0, 2.0]), np.array([1.0, 0.5, -0.3])
     change = cut(organ, deformed, Plane(middle, normal), shapes=(free,))
     check_cut(change, (deformed, free))
     label = pieces(change.after)

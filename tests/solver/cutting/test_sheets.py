@@ -15,7 +15,9 @@ def test_a_plane_knows_its_two_sides():
 
 def test_a_stroke_is_a_rectangle_with_a_front_and_a_back():
     stroke = BladeStroke([(0, 0, 0), (10, 0, 0)], DOWN, 6.0, height_mm=5.0, rounded=False)
-    points = np.array([[5.0, 2, -3], [5, -2, -3], [5, 0, -5], [5, 0, -8], [12, 0, -1], [-3, 0, -1], [5, 0, 7]])
+    points = np.array(
+        [[5.0, 2, -3], [5, -2, -3], [5, 0, -5], [5, 0, -8], [12, 0, -1], [-3, 0, -1], [5, 0, 7]]
+    )
     distance, extent = stroke.distance(points), stroke.extent(points)
     assert abs(distance[0]) == pytest.approx(2.0)
     assert distance[0] == pytest.approx(-distance[1])
@@ -58,7 +60,9 @@ def test_a_spline_sheet_passes_through_its_points_and_reproduces_a_plane():
     plane = SplineSheet(np.column_stack([flat, 0.3 * flat[:, 0] + 4.0]))
     normal = np.array([-0.3, 0.0, 1.0]) / np.hypot(0.3, 1.0)
     points = rng.uniform(-50, 50, (40, 3))
-    assert np.abs(plane.distance(points)) == pytest.approx(np.abs(points @ normal - 4.0 * normal[2]), abs=1e-8)
+    assert np.abs(plane.distance(points)) == pytest.approx(
+        np.abs(points @ normal - 4.0 * normal[2]), abs=1e-8
+    )
 
 
 def test_a_spline_sheet_can_end_beside_its_points():
@@ -85,7 +89,10 @@ def test_an_opened_margin_widens_on_its_way_out():
         # Balls around the lowest edge of the block, which grow on their way up, are touched by one cone.
         ball = 4.0 + sine * (height + 4.0 * sine) / cosine**2
         radius = 5.0 + ball * cosine
-        inside, outside = np.array([[5.0 + radius - 0.1, 5, height]]), np.array([[5.0 + radius + 0.3, 5, height]])
+        inside, outside = (
+            np.array([[5.0 + radius - 0.1, 5, height]]),
+            np.array([[5.0 + radius + 0.3, 5, height]]),
+        )
         assert sheet.distance(inside)[0] < 0 < sheet.distance(outside)[0]
     assert sheet.distance(np.array([[5.0, 5, -5]]))[0] > 0
 
