@@ -320,3 +320,22 @@ def test_taking_tetrahedra_away():
         without(organ, np.zeros(0, dtype=np.int64))
     with pytest.raises(SolverError, match="no tetrahedron 99999"):
         without(organ, np.array([99999]))
+
+
+def test_pieces_that_touch_in_an_edge_come_apart_there():
+    organ = block()
+    middle = organ.points[organ.tets].mean(axis=1)
+    gone = (middle[:, 0] < 30) != (middle[:, 1] < 20)
+    change = without(organ, gone)
+    check(change)
+    assert pieces(change.after).max() == 1
+
+
+def test_what_would_leave_tissue_touching_itself_is_refused():
+    organ = block()
+    outer = np.zeros(len(organ.points), dtype=bool)
+    outer[organ.exterior] = True
+    # A hollow that meets the outer surface in one vertex.
+    one = np.flatnonzero(outer[organ.tets].sum(axis=1) == 1)[:1]
+    with pytest.raises(SolverError, match="touch itself in an edge or a point"):
+        without(organ, one)
