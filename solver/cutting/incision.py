@@ -73,7 +73,7 @@ def cut(
     deformed = np.ascontiguousarray(positions, dtype=np.float64)
     every = [deformed, *(np.ascontiguousarray(shape, dtype=np.float64) for shape in shapes)]
     marks = mark(mesh, every, sheet, floor)
-    tets, parent = split_well(mesh, marks, floor)
+    tets, parent = split_well(mesh, marks, every, floor)
     return _opened(organ, deformed, sheet, mesh, marks, tets, parent, CRUMB * (floor / FLOOR) ** 3)
 
 
@@ -123,8 +123,8 @@ def _opened(
     opened = open_facets(tets, across, opposite, len(parents), None, volumes, crumb_mm3)
     if not opened.opened.any():
         raise SolverError(
-            f"The cut is too small to open tissue whose elements are {mesh.length.mean():.1f} mm wide; cut longer or "
-            "deeper, or mesh finer."
+            "The cut opens nothing: the tissue is open already there, or the cut is smaller than an element "
+            f"({mesh.length.mean():.1f} mm wide); cut elsewhere, longer or deeper, or mesh finer."
         )
     parents, weight = parents[opened.original], weight[opened.original]
     points = organ.points[parents[:, 0]]
