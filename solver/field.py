@@ -17,12 +17,15 @@ import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomy.lattice.topology import edges_of
 from anatomy.mesh import OrganMesh
+from solver.cutting.incision import FLOOR
 from solver.errors import SolverError
 from solver.event import Event
 from solver.live_motion import Motion
@@ -130,6 +133,13 @@ class OperativeField:
     def organ(self) -> OrganMesh:
         """The mesh as it is now, in the scanned shape."""
         return self.live.body.organ
+
+    @cached_property
+    def floor_mm(self) -> float:
+        """Shortest part of an edge that a cut leaves, the same however often the organ is cut."""
+        edges, _ = edges_of(self._rest.live.body.organ.tets)
+        points = self._rest.live.body.organ.points
+        return FLOOR * float(np.linalg.norm(points[edges[:, 1]] - points[edges[:, 0]], axis=1).mean())
 
     def tell(self, kind: str, text: str, **values: Any) -> None:
         """Note something a surgeon must know; `values` are the numbers in the sentence."""
