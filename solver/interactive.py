@@ -27,6 +27,7 @@ from anatomy.progress import Progress, silent
 from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
+from solver.coupling import Influence, coupled_step
 from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
@@ -131,6 +132,10 @@ class Interactive:
         self._patches: dict[str, Patch] = {}
         self._load: Array | None = None
         self._loads: dict[str, LiveLoad] = {}
+        self._influence: Influence | None = None
+        # What coupled loads were foreseen to add to the gradient at the end of the last step, and of the next one.
+        self._expected: Array | None = None
+        self._foreseen: Array | None = None
         self._curvature = Curvature()
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
@@ -404,11 +409,35 @@ class Interactive:
     def _next_step(self) -> Array:
         """Quasi-Newton step from the present state, mm, computed once."""
         if self._direction is None:
+            coupled = self._coupled()
+            if coupled:
+                self._direction = self._coupled_step(coupled)
+                return self._direction
             self._direction = self._curvature.direction(self._free_gradient, self._response.to_force)
             if float(np.vdot(self._direction, self._free_gradient)) > 0:
                 self._curvature.clear()
                 self._direction = -self._response.to_force(self._free_gradient)
         return self._direction
+
+    def _coupled(self) -> list[LiveLoad]:
+        return [load for load in self._loads.values() if load.coupled]
+
+    def _coupled_step(self, coupled: list[LiveLoad]) -> Array:
+        """The tissue's own step, corrected by what coupled loads answer on the way."""
+        if self._influence is None or self._influence.response is not self._response:
+            self._influence = Influence(self._response)
+        expected = self._expected
+        if expected is None:
+            expected = sum((load.evaluate(self.positions)[1] for load in coupled), np.zeros_like(self._u))
+        own = self._own_gradient() + expected
+        own.reshape(-1)[self._response.held] = 0.0
+        while True:
+            answer = self._curvature.direction(own, self._response.to_force)
+            step, foreseen = coupled_step(self._influence, coupled, self.positions, answer, expected)
+            if not len(self._curvature) or float(np.vdot(step, self._free_gradient)) <= 0:
+                self._foreseen = foreseen
+                return step
+            self._curvature.clear()
 
     def _distance(self) -> tuple[float, float]:
         """Estimated distance to the converged state, mm: largest over vertices, and mean."""
@@ -417,17 +446,19 @@ class Interactive:
 
     def _lag(self) -> float:
         """How far the tissue is behind the tools, mm."""
-        return max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
+        tools = max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
+        return max([tools, *(load.lag_mm for load in self._loads.values())])
 
     def _follow(self) -> bool:
         """Carry the patches after their tools; True if any moved."""
+        self._replace_loads(lambda load: load.followed(self.positions))
         waiting = {name: p for name, p in self._patches.items() if p.holding and np.any(p.pending_mm)}
         for name in [name for name, patch in waiting.items() if not len(patch.vertices)]:
             # What it held was taken out and is carried away in its jaws.
             waiting.pop(name).pending_mm = np.zeros(3)
         if not waiting:
             return False
-        part = min(1.0, ADVANCE_MM / self._lag())
+        part = min(1.0, ADVANCE_MM / max(float(np.linalg.norm(p.pending_mm)) for p in waiting.values()))
         lift = sum(self._response.to_shift(name, p.pending_mm) for name, p in waiting.items())
         # What the last frame found still missing is put in with the move, for one evaluation of both.
         correction = self._direction if self._direction is not None and self._distance()[0] < 1.0 else None
@@ -456,7 +487,8 @@ class Interactive:
         started = time.perf_counter()
         step = self._next_step()
         length = self._distance()[0]
-        step = step * min(1.0, LONGEST_STEP_MM / length)
+        step = step * min(1.0, LONGEST_STEP_MM / max(length, 1e-300))
+        step = step * min([1.0, *(load.allowed_share(self.positions, step) for load in self._loads.values())])
         slope = float(np.vdot(step, self._free_gradient))
         rounding = 1e-12 * (abs(self._energy) + 1.0)
         share = 1.0
@@ -475,12 +507,21 @@ class Interactive:
         else:
             self._give_way()
             return
-        before = self._free_gradient
+        before, self._expected = self._own_gradient(), self._foreseen
         self._accept(u, energy, gradient, smallest)
-        self._curvature.learn(share * step, self._free_gradient - before)
+        self._curvature.learn(share * step, self._own_gradient() - before)
         poor = self._distance()[0] > max(POOR_CONTRACTION * length, CONVERGED_MM)
         self._slow = self._slow + 1 if poor else 0
         self._learn_cost(time.perf_counter() - started)
+
+    def _own_gradient(self) -> Array:
+        """The free gradient without what coupled loads add, which the curvature has not to learn."""
+        own = self._free_gradient
+        for load in self._coupled():
+            added = load.evaluate(self.positions)[1]
+            added.reshape(-1)[self._response.held] = 0.0
+            own = own - added
+        return own
 
     def _learn_cost(self, spent_s: float) -> None:
         """Running mean of what an iteration takes; to follow a tool costs the same, one assembly and one solve."""
@@ -576,8 +617,9 @@ class Interactive:
     def _make(self, change: TopologyChange, body: Body | None) -> Callable[[], Successor]:
         """What makes the successor of the present state, wherever that has gone by then."""
         self._check_start(change)
-        averaged, u, held, loads = self._averaged, self._u, self._holding(), dict(self._loads)
-        return lambda: make_successor(change, averaged, u, held, loads, FLOOR_JACOBIAN, body)
+        averaged, factor, u = self._averaged, self._factor, self._u
+        held, loads = self._holding(), dict(self._loads)
+        return lambda: make_successor(change, averaged, factor, u, held, loads, FLOOR_JACOBIAN, body)
 
     def _check_start(self, change: TopologyChange) -> None:
         if change.before is not self.body.organ:

@@ -56,6 +56,7 @@ class Successor:
 def make_successor(
     change: TopologyChange,
     averaged: Averaged,
+    factor: Factor,
     displacement: Array,
     patches: Mapping[str, Ints],
     loads: Mapping[str, LiveLoad],
@@ -69,6 +70,8 @@ def make_successor(
     change : TopologyChange
     averaged : Averaged
         Of the body before.
+    factor : Factor
+        Of its tangent; its order of elimination is kept where that serves.
     displacement : ndarray, shape (n, 3), float64
         From the stress-free shape, mm.
     patches : mapping of str to ndarray of int64
@@ -91,10 +94,10 @@ def make_successor(
     after = Averaged(body)
     at = change.interpolate(displacement)
     check_unfolded(after, at, floor)
-    empty = Factor(after.pattern, after.node, after.points, after.negative)
+    empty = factor.extended(after.pattern, after.node, after.points, after.negative, change.parents)
     carried = [load.carried(change) for load in loads.values()]
-    factor, response = factored(after, empty, at, held, carried)
-    return Successor(change, body, after, factor, response, at)
+    filled, response = factored(after, empty, at, held, carried)
+    return Successor(change, body, after, filled, response, at)
 
 
 def check_unfolded(averaged: Averaged, displacement: Array, floor: float) -> None:

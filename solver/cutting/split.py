@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+
 # A piece may not have a mean ratio below this, unless the tetrahedron it comes from has no better one.
 POOREST_RATIO = 0.2
 _ROUNDS = 12
