@@ -261,7 +261,7 @@ class OperativeField:
         self.restore(self._rest)
 
     def state_hash(self) -> str:
-        """SHA-256 of the state: the mesh, where it is and when, what tools hold, and what is known of it.
+        """SHA-256 of the state: mesh, place and time, what tools and attachments hold, and what is known of it.
 
         A change that is being made ready is waited for.
         """
@@ -272,6 +272,8 @@ class OperativeField:
         organ = self.organ
         for array in (organ.points, organ.tets, organ.region, self.live.displacement):
             digest.update(np.ascontiguousarray(array).tobytes())
+        for attachment in self.live.body.attachments:
+            digest.update(f"{attachment.name} {attachment.released}".encode())
         for data in (self.tet_data, self.vertex_data):
             for name in sorted(data):
                 digest.update(name.encode())

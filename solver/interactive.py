@@ -15,7 +15,7 @@ numbers; with a time budget it returns the best state when time is up and goes o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -268,9 +268,21 @@ class Interactive:
         self._accept(self._u, *self._evaluate(self._u))
         self._stuck, self._slow = False, 0
 
-    def refresh_supports(self) -> None:
-        """See the body's attachments anew, after one was divided."""
-        self.body.check_supported(self._all_held())
+    def hold_by(self, attachments: Sequence[Attachment]) -> None:
+        """Take the body's attachments in another state, divided or not.
+
+        Raises
+        ------
+        SolverError
+            If a piece of the body would be held by nothing; then nothing has changed.
+        """
+        before = self.body.attachments
+        self.body.hold_by(attachments)
+        try:
+            self.body.check_supported(self._all_held())
+        except SolverError:
+            self.body.hold_by(before)
+            raise
         # Snapshots keep the discretisation they were made with.
         self._averaged = self._averaged.reshaped(self._averaged.points)
         self._refactoring = None
@@ -677,7 +689,7 @@ class Interactive:
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
 
     def reset(self) -> None:
-        """Go back to where the tissue rested at first, whole, with no tool on it."""
+        """Go back to where the tissue rested at first, whole, with no tool on it and every attachment as it was."""
         self.restore(self._rest)
 
     @property

@@ -126,9 +126,7 @@ class LiveContact(LiveLoad):
         shear = max(tissue.law.initial_shear_kPa for tissue in body.tissues.values())
         penalty = 2 * ONSET_PRESSURE * shear / LAYER_MM
         surface = TouchedSurface.of(body.organ.exterior, body.reference_points, tool.size_mm)
-        return cls(
-            name, tool, tool.position_mm, surface, body.reference_points, penalty, float(friction)
-        )
+        return cls(name, tool, tool.position_mm, surface, body.reference_points, penalty, float(friction))
 
     # ------------------------------------------------------------------ the tool
 
@@ -262,7 +260,7 @@ class LiveContact(LiveLoad):
     # ------------------------------------------------------------------ friction
 
     def _slip(self, touch: Touch, stuck: Stuck) -> tuple[Array, Array, Array, Array]:
-        """Of the points that stick: rows of `touch`, slip along the tool (k, 3), limit mN (k,), projection (k, 3, 3)."""
+        """Of points that stick: rows of `touch`, slip along the tool (k, 3), limit mN (k,), projection (k, 3, 3)."""
         anchor = stuck.anchor[touch.rows, touch.point]
         rows = np.flatnonzero(np.isfinite(anchor[:, 0]))
         at = (touch.rows[rows], touch.point[rows])

@@ -78,11 +78,7 @@ class Response:
         right = np.zeros((3, len(self.factor.order)))
         right[np.arange(3), 3 * vertex + np.arange(3)] = 1.0
         right[:, self.held] = 0.0
-        answer = self.factor.solve(right)[:, : self._n]
-        if len(self.held):
-            answer -= answer[:, self.held] @ self._weights
-            answer[:, self.held] = 0.0
-        return answer
+        return self.factor.solve(right, self._held)[:, : self._n]
 
     def to_shift(self, tool: str, shift_mm: Array) -> Array:
         """Displacement, shape (n, 3), mm, when a tool's patch is shifted and the others are held."""

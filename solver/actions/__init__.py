@@ -9,21 +9,33 @@ fixture.
 from solver.actions.ablate import Ablate
 from solver.actions.act import Act, from_json
 from solver.actions.clamp import Clamp, Declamp
+from solver.actions.desufflate import Desufflate
 from solver.actions.divide import Divide
 from solver.actions.grasp import Grasp
 from solver.actions.hold import Hold
+from solver.actions.insufflate import Insufflate
+from solver.actions.mobilise import Mobilise
 from solver.actions.pull import Pull
 from solver.actions.release import Release
+from solver.actions.staple import Staple
+from solver.actions.suture import Suture
+from solver.actions.tilt import Tilt
 
 __all__ = [
     "Ablate",
     "Act",
     "Clamp",
     "Declamp",
+    "Desufflate",
     "Divide",
     "Grasp",
     "Hold",
+    "Insufflate",
+    "Mobilise",
     "Pull",
     "Release",
+    "Staple",
+    "Suture",
+    "Tilt",
     "from_json",
 ]
