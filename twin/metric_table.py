@@ -88,7 +88,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "perfusion.congested_ml", "congested at the end", "ml",
-        "tissue in the body with inflow whose draining vein is closed or cut; veins that join territories are not known",
+        "tissue in the body with inflow whose draining vein is closed or cut; collateral veins are not known",
         better="less",
     ),
     Metric("tumours.*.volume_ml", "volume", "ml", "tetrahedra of the tumour in the scanned shape"),
@@ -150,7 +150,8 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "tools.work_mJ", "work of tools", "mJ",
-        "force times way, by the trapezoidal rule over frames; what the tissue gives back counts against it", "", "less",
+        "force times way, by the trapezoidal rule over frames; what the tissue gives back counts against it",
+        better="less",
     ),
     Metric("tools.path_mm", "path of tools", "mm", "way of every tool while it holds tissue", better="less"),
     Metric(
@@ -170,6 +171,11 @@ METRICS: tuple[Metric, ...] = (
         "events in which tissue reached a published limit of strain or stress", better="less",
     ),
 )  # fmt: skip
+
+
+def page() -> list[tuple[str, str, str, str, str]]:
+    """Measure, key, unit, definition and source of every metric, for the documentation."""
+    return [(one.title, one.key, one.unit, one.definition, one.source) for one in METRICS]
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,11 @@ from solver.effort import Effort
 from solver.field import OperativeField
 from solver.interactive import Interactive
 from solver.verification.blocks import kuhn_block
+from tests.generated import check_section, markdown_table
 from twin.errors import TwinError
 from twin.margins import TUMOUR, cut_faces, find_tumours, margin, organ_of, surroundings
 from twin.meter import OperationMeter
+from twin.metric_table import page
 
 SIZE = (80.0, 40.0, 40.0)
 CENTRE, RADIUS = np.array([25.0, 20.0, 20.0]), 8.0
@@ -278,3 +280,11 @@ def test_live_measures_are_cheap_and_a_bare_field_is_refused(live):
     print(f"live measures: {100 * (time.perf_counter() - started):.2f} ms")
     with pytest.raises(TwinError, match=r"not made by twin.operating"):
         OperationMeter(OperativeField(live))
+
+
+def test_every_measure_stands_in_the_documentation():
+    table = markdown_table(
+        ("measure", "key", "unit", "how it is computed", "source"),
+        [(title, f"`{key}`", unit, text, source) for title, key, unit, text, source in page()],
+    )
+    check_section("metrics.md", "measures", table)
