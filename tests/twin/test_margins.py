@@ -68,6 +68,7 @@ def trees():
 
 
 def field_of(live):
+    live.reset()
     organ = live.body.organ
     (tree,) = trees().values()
     vessels = {"portal_vein": CarriedTree.embed(organ, "portal_vein", tree.points, tree.radius, tree.parent)}
