@@ -144,7 +144,17 @@ def write(folder: Path = DOCS, progress: Progress = silent) -> None:
 def draw(folder: Path = DOCS) -> None:
     """Draw the picture from the section of the benchmarks page in a folder."""
     section = (folder / "benchmarks.md").read_text(encoding="utf-8").split(BEGIN, 1)[1].split(END, 1)[0]
-    names = "unknowns", "processes", "newton", "krylov", "seconds", "processor_seconds", "", "megabytes", "reaction_mN"
+    names = (
+        "unknowns",
+        "processes",
+        "newton",
+        "krylov",
+        "seconds",
+        "processor_seconds",
+        "",
+        "megabytes",
+        "reaction_mN",
+    )
     results = []
     for line in section.strip().splitlines()[2:]:
         cells = [float(cell.replace(",", "")) for cell in line.strip("|").split("|")]

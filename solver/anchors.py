@@ -105,7 +105,9 @@ class Anchors:
         rows = np.flatnonzero(here)[:, None]
         np.add.at(share, (np.broadcast_to(rows, (len(rows), 4)), index.reshape(-1, 4)), self.weights[here])
         matrix = np.einsum("kv,kilj,lw->viwj", share, between, share, optimize=True)
-        return vertices, matrix.reshape(3 * len(vertices), 3 * len(vertices))
+        # A vertex that has no part in it is not named: nothing acts there.
+        felt = np.flatnonzero(matrix.any(axis=(1, 2, 3)))
+        return vertices[felt], matrix[np.ix_(felt, range(3), felt, range(3))].reshape(3 * len(felt), -1)
 
     def taken(self, rows: NDArray[np.bool_] | Ints) -> Anchors:
         """Some of them."""

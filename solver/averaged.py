@@ -356,8 +356,8 @@ class Averaged:
             Symmetric, mN/mm.
         """
         i, j = np.triu_indices(3)
-        entry = self._entries(3 * vertices[:, None] + i, 3 * vertices[:, None] + j)
-        np.add.at(values, entry, blocks[:, i, j])
+        first = 3 * np.asarray(vertices, dtype=np.int64)[:, None]
+        np.add.at(values, self._entries((first + i).ravel(), (first + j).ravel()), blocks[:, i, j].ravel())
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class Snapshot:
     factored_at: Array
     curvature: Curvature
     direction: Array | None
+    expected: tuple[Array | None, Array | None]
     slow: int
     stuck: bool
     frames: int
@@ -658,6 +659,7 @@ class Interactive:
         self.topology = self._topologies
         self._refactoring = None
         self._curvature.clear()
+        self._expected = self._foreseen = None
         self._use(successor.factor, successor.response, successor.at)
         self._take_hold()
 
@@ -669,7 +671,7 @@ class Interactive:
             self.body, self.body.attachments, self._averaged, self.topology,
             self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
-            self._direction, self._slow, self._stuck, self._frames,
+            self._direction, (self._expected, self._foreseen), self._slow, self._stuck, self._frames,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -684,8 +686,10 @@ class Interactive:
         self._factor, self._factored_at = snapshot.factor, snapshot.factored_at
         self._response = Response(self._factor, self._averaged.vertices, self._holding())
         self._curvature = snapshot.curvature.copy()
+        self._expected = self._foreseen = None
         self._take_hold()
         self._direction, self._slow = snapshot.direction, snapshot.slow
+        self._expected, self._foreseen = snapshot.expected
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
 
     def reset(self) -> None:

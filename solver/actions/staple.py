@@ -69,16 +69,24 @@ class Staple(Act):
         positions, organ = field.live.positions, field.organ
         at, along = spaced(np.asarray(self.path_mm), self.spacing_mm)
         Anchors.at(organ, positions, at, "Staple")
-        corners = positions[organ.exterior]
-        nearest = np.linalg.norm(corners.mean(axis=1) - at[:, None, :], axis=2).argmin(axis=1)
-        a, b, c = np.moveaxis(corners[nearest], 1, 0)
-        across = np.cross(np.cross(b - a, c - a), along)
+        across = np.cross(_normals(positions[organ.exterior], at, self.width_mm), along)
         across *= 0.5 * self.width_mm / np.linalg.norm(across, axis=1)[:, None]
         sides = np.stack([at - across, at + across], axis=1).reshape(-1, 3)
         anchors = Anchors.at(organ, positions, sides, "A side of a staple, number")
         thread = np.repeat(np.arange(len(at)), 2)
         height = np.full(len(at), self.height_mm)
         return draw(field, self.name, anchors, thread, height, np.inf, False, None)
+
+
+def _normals(corners: Array, at: Array, reach_mm: float) -> Array:
+    """Outward normals, of any length, of a surface of triangles (t, 3, 3) around points (k, 3).
+
+    Seen from as far as a staple is wide: the two walls of a cleft cancel, and what is left is the surface it is in.
+    """
+    area = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) / 2.0
+    away = np.linalg.norm(corners.mean(axis=1) - at[:, None, :], axis=2)
+    reach = np.maximum(reach_mm, 2.0 * away.min(axis=1))[:, None]
+    return np.asarray(np.exp(-((away / reach) ** 2)) @ area)
 
 
 def spaced(path: Array, spacing_mm: float) -> tuple[Array, Array]:
