@@ -6,10 +6,10 @@ acceleration r (v − v̄) likewise, so that the end of the step is where
 
     r²/2 ‖x − x̂‖²_M + α r/2 ‖x − x̄‖²_M + η r ∫ |sym grad (x − x̄)|² dv + (energy of the tissue),
 
-x̂ = x̄ + v̄/r, is least: one more energy for the solver that finds equilibria. M is the consistent mass matrix of linear
-tetrahedra, as in the reference tier; α damps in proportion to mass; η is the Kelvin–Voigt viscosity, its stress 2 η d in the shape at the start of the step, which
-makes rigid turns free of it. The first step is of first order, r = 1/Δt. BDF2 damps what is faster than the step and
-leaves slower swings alone.
+x̂ = x̄ + v̄/r, is least: one more energy for the solver that finds equilibria. M is the consistent mass matrix of
+linear tetrahedra, as in the reference tier; α damps in proportion to mass; η is the Kelvin–Voigt viscosity, its stress
+2 η d in the shape at the start of the step, which makes rigid turns free of it. The first step is of first order,
+r = 1/Δt. BDF2 damps what is faster than the step and leaves slower swings alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Ints = NDArray[np.int64]
 VISCOSITY_KPA_S = 7.3e-3
 #: Damping by what surrounds the organ, 1/s: fat and fluid let free swings die within a second. Nobody has measured it.
 SURROUNDINGS_1_S = 8.0
-SMALLEST_TOLERANCE_MM = 1e-5
+SMALLEST_TOLERANCE_MM = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,8 @@ class Motion(LiveLoad):
         M, kg.
     position, velocity : pair of ndarray, shape (n, 3), float64
         At the start of the step, and a step before, mm and mm/s.
+    base, ahead : ndarray, shape (n, 3), float64
+        x̄ and x̂ of the step, mm.
     step_s : float
         Length of the step; 0 before the first.
     second_order : bool
@@ -68,6 +70,8 @@ class Motion(LiveLoad):
     mass: sparse.csr_array
     position: tuple[Array, Array]
     velocity: tuple[Array, Array]
+    base: Array
+    ahead: Array
     step_s: float = 0.0
     second_order: bool = False
     under_way: bool = False
@@ -98,6 +102,7 @@ class Motion(LiveLoad):
         return cls(
             tets, body.reference_points, density, mass_per_s, viscosity_kPa_s,
             _consistent(body.reference_points, tets, density), (positions, positions), (still, still),
+            positions, positions,
         )  # fmt: skip
 
     @property
@@ -105,14 +110,10 @@ class Motion(LiveLoad):
         """r, 1/s."""
         return (1.5 if self.second_order else 1.0) / self.step_s
 
-    def _before(self, values: tuple[Array, Array]) -> Array:
-        """What the difference formula takes the value at the end from: x̄ of the positions, v̄ of the velocities."""
-        return (4.0 * values[0] - values[1]) / 3.0 if self.second_order else values[0]
-
     @property
     def tolerance_mm(self) -> float:
-        """A thousandth of the longest way any vertex goes in the step, mm."""
-        if not self.under_way:
+        """A ten thousandth of the longest way any vertex goes in the step, mm."""
+        if self.step_s == 0:
             return np.inf
         return max(
             1e-3 * self.step_s * float(np.abs(self.velocity[0]).max(initial=0.0)), SMALLEST_TOLERANCE_MM
@@ -123,31 +124,31 @@ class Motion(LiveLoad):
         if seconds <= 0:
             return self
         same = bool(np.isclose(seconds, self.step_s, rtol=1e-9))
+        rate = (1.5 if same else 1.0) / seconds
+        base, speed = positions, self.velocity[0]
+        if same:
+            base = (4.0 * positions - self.position[0]) / 3.0
+            speed = (4.0 * self.velocity[0] - self.velocity[1]) / 3.0
         return replace(
-            self,
-            position=(positions, self.position[0]),
-            step_s=seconds,
-            second_order=same,
-            under_way=True,
-        )
+            self, position=(positions, self.position[0]), base=base, ahead=base + speed / rate,
+            step_s=seconds, second_order=same, under_way=True,
+        )  # fmt: skip
 
     def committed(self, positions: Array, time_s: float) -> Motion:
         """The step ended here."""
         if not self.under_way:
             return self
-        velocity = self._rate * (positions - self._before(self.position))
+        velocity = self._rate * (positions - self.base)
         return replace(self, velocity=(velocity, self.velocity[0]), under_way=False)
 
     def evaluate(self, positions: Array) -> tuple[float, Array]:
-        """Energy of the step, µJ, and its gradient, mN."""
-        if self.step_s == 0 or not self.under_way:
+        """Energy of the step, µJ, and its gradient, mN; nothing before the first."""
+        if self.step_s == 0:
             return 0.0, np.zeros_like(positions)
-        rate, before = self._rate, self._before(self.position)
-        moved = positions - before
-        ahead = moved - self._before(self.velocity) / rate
-        inertia = rate**2 * (self.mass @ ahead)
-        energy = 0.5 * float(np.vdot(ahead, inertia))
-        gradient = inertia
+        rate = self._rate
+        moved, ahead = positions - self.base, positions - self.ahead
+        gradient = rate**2 * (self.mass @ ahead)
+        energy = 0.5 * float(np.vdot(ahead, gradient))
         if self.mass_per_s:
             damping = self.mass_per_s * rate * (self.mass @ moved)
             energy += 0.5 * float(np.vdot(moved, damping))
@@ -174,6 +175,7 @@ class Motion(LiveLoad):
             self, tets=tets, reference=reference, density=density, mass=_consistent(reference, tets, density),
             position=(change.interpolate(self.position[0]), change.interpolate(self.position[1])),
             velocity=(change.interpolate(self.velocity[0]), change.interpolate(self.velocity[1])),
+            base=change.interpolate(self.base), ahead=change.interpolate(self.ahead),
         )  # fmt: skip
 
 

@@ -54,14 +54,14 @@ def reference(start, steps, step_s, mass_per_s, viscosity):
 @pytest.mark.parametrize(("mass_per_s", "viscosity"), [(6.0, 0.0), (0.0, 0.02)])
 def test_a_bent_column_swings_as_the_reference_tier_says(live, mass_per_s, viscosity):
     errors = []
-    for steps in (60, 120):
+    for steps in (30, 60):
         found, start = swing(live, steps, 0.25 / steps, mass_per_s, viscosity)
         expected = reference(start, steps, 0.25 / steps, mass_per_s, viscosity)
         assert np.ptp(expected) > 1.2 * np.abs(expected).max()  # it swings through
         errors.append(np.abs(found - expected).max() / np.abs(expected).max())
     # The reference tier's steps are other ones, of second order as well; only the first of these is of first order.
-    assert errors[1] < 0.015
-    assert errors[0] / errors[1] > 2.0
+    assert errors[1] < 0.03
+    assert errors[0] / errors[1] > 2.7
 
 
 def test_it_comes_to_rest_where_equilibrium_is(live):
