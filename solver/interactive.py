@@ -15,23 +15,31 @@ numbers; with a time budget it returns the best state when time is up and goes o
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anatomy.progress import Progress, silent
+from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
+from solver.coupling import Influence, coupled_step
 from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
 from solver.frame import Frame, Progressing
+from solver.live_load import LiveLoad
 from solver.mobility import check_answer, check_extent
+from solver.pairs import alone
 from solver.patch import Patch, find_patch
 from solver.response import Response
 from solver.resting import rest_points
+from solver.successor import Successor, check_unfolded, factored, make_successor
+from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -51,24 +59,36 @@ OVERRUN_MM = 0.03
 POOR_CONTRACTION = 0.4
 # Where a frame has no time for an iteration, nothing shows the tangent's age; it is then renewed this often.
 RENEW_FRAMES = 20
+# A frame that no time passes in counts as this long for what goes on beside it.
+SHORTEST_FRAME_S = 1 / 60
+# Without a clock a tangent factored beside the frames is due after this time of the rehearsal, and this many operations
+# of its factorisation a second; measured: about twice what one core that is shared with the frames takes.
+REFACTORING_S, REFACTORING_PER_S = 0.05, 25e9
 ARMIJO = 1e-4
-HELD_STIFFNESS = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """What `Interactive.restore` needs to go back and then go on exactly as before."""
 
+    body: Body
+    attachments: tuple[Attachment, ...]
+    averaged: Averaged
+    topology: int
     displacement: Array
     patches: dict[str, Patch]
+    loads: dict[str, LiveLoad]
     time_s: float
     factor: Factor
     factored_at: Array
     curvature: Curvature
     direction: Array | None
+    expected: tuple[Array | None, Array | None]
     slow: int
     stuck: bool
     frames: int
+    refactoring: Future[tuple[Factor, Response, Array]] | None
+    due_s: float
 
 
 class Interactive:
@@ -85,7 +105,9 @@ class Interactive:
     Attributes
     ----------
     body : Body
-        With its stress-free shape.
+        With its stress-free shape; another one after every change of topology.
+    topology : int
+        Number of the present topology, see `Frame`.
     time_s : float
         Time of the rehearsal: what `step` was told has passed.
 
@@ -118,10 +140,18 @@ class Interactive:
         self._factored_at = self._u.copy()
         self._patches: dict[str, Patch] = {}
         self._load: Array | None = None
+        self._loads: dict[str, LiveLoad] = {}
+        self._influence: Influence | None = None
+        # What coupled loads were foreseen to add to the gradient at the end of the last step, and of the next one.
+        self._expected: Array | None = None
+        self._foreseen: Array | None = None
         self._curvature = Curvature()
+        self._measured: tuple[Array, float, float] | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
+        self._due_s = 0.0
         self.time_s = 0.0
+        self.topology = self._topologies = 0
         self._cost_s, self._frames = 0.0, 0
         self._response = Response(self._factor, averaged.vertices, {})
         self._take_hold()
@@ -221,10 +251,51 @@ class Interactive:
         del self._patches[tool]
         self._take_hold()
 
-    def refresh_supports(self) -> None:
-        """See the body's attachments anew, after one was divided."""
-        self.body.check_supported()
-        self._averaged.refresh_supports()
+    @property
+    def loads(self) -> Mapping[str, LiveLoad]:
+        """What acts on the tissue beside tools that hold it, by name."""
+        return MappingProxyType(self._loads)
+
+    def add_load(self, name: str, load: LiveLoad) -> None:
+        """Let a load act from now on, in place of one of the same name."""
+        self._loads[name] = load
+        self._reconsider()
+
+    def remove_load(self, name: str) -> None:
+        """Let a load act no more.
+
+        Raises
+        ------
+        SolverError
+            If there is none of that name.
+        """
+        if name not in self._loads:
+            raise SolverError(f"There is no load '{name}' on the tissue.")
+        del self._loads[name]
+        self._reconsider()
+
+    def _reconsider(self) -> None:
+        """See the present state anew, after what acts on it has changed."""
+        self._accept(self._u, *self._evaluate(self._u))
+        self._stuck, self._slow = False, 0
+
+    def hold_by(self, attachments: Sequence[Attachment]) -> None:
+        """Take the body's attachments in another state, divided or not.
+
+        Raises
+        ------
+        SolverError
+            If a piece of the body would be held by nothing; then nothing has changed.
+        """
+        before = self.body.attachments
+        self.body.hold_by(attachments)
+        try:
+            self.body.check_supported(self._all_held())
+        except SolverError:
+            self.body.hold_by(before)
+            raise
+        # Snapshots keep the discretisation they were made with.
+        self._averaged = self._averaged.reshaped(self._averaged.points)
         self._refactoring = None
         self._curvature.clear()
         self._take_hold()
@@ -239,6 +310,9 @@ class Interactive:
     def _holding(self) -> dict[str, Ints]:
         return {name: p.vertices for name, p in self._patches.items() if p.holding}
 
+    def _all_held(self) -> Ints:
+        return np.concatenate([np.zeros(0, dtype=np.int64), *self._holding().values()])
+
     def _take_hold(self) -> None:
         """Answer forces with what is held now."""
         if not _same(self._response.patches, self._holding()):
@@ -249,8 +323,7 @@ class Interactive:
         for patch in loose:
             assert self._load is not None
             self._load[patch.vertices] += patch.share * patch.load_mN
-        self._accept(self._u, *self._evaluate(self._u))
-        self._stuck, self._slow = False, 0
+        self._reconsider()
 
     # ------------------------------------------------------------------ steps
 
@@ -275,15 +348,16 @@ class Interactive:
         """
         started = time.perf_counter()
         self.time_s += advance_s
-        if budget_s is not None:
-            self._adopt()
+        self._due_s -= max(advance_s, SHORTEST_FRAME_S)
+        self._take_over(wait=budget_s is None)
+        self._replace_loads(lambda load: load.begun(self.positions, advance_s))
         done = 0
         while True:
             followed = self._follow()
             largest, mean = self._distance()
             if followed and not done:
                 self._learn_cost(time.perf_counter() - started)
-            if largest < IDLE_MM and not self._lag():
+            if largest < self._idle_mm() and not self._lag():
                 break
             if self._stuck or (iterations is not None and done >= iterations):
                 break
@@ -293,11 +367,19 @@ class Interactive:
             self._iterate()
             done += 1
             if self._slow >= 2:
-                self._renew(beside=budget_s is not None)
+                self._renew(beside=True)
         self._frames += 1
+        self._replace_loads(lambda load: load.committed(self.positions, self.time_s))
         if budget_s is not None and self._frames >= RENEW_FRAMES and self._distance()[0] > 3 * CONVERGED_MM:
             self._renew(beside=True)
         return self._frame(done, time.perf_counter() - started)
+
+    def _replace_loads(self, following: Callable[[LiveLoad], LiveLoad]) -> None:
+        """Put the load that follows in the place of each; the state is seen anew only where one has changed."""
+        after = {name: following(load) for name, load in self._loads.items()}
+        if any(after[name] is not load for name, load in self._loads.items()):
+            self._loads = after
+            self._reconsider()
 
     def settle(self, tolerance_mm: float = CONVERGED_MM, iterations: int = 400) -> Frame:
         """Iterate until the estimated distance of every vertex is below a tolerance.
@@ -333,6 +415,12 @@ class Interactive:
         if self._load is not None:
             energy -= float(np.vdot(self._load, u))
             gradient -= self._load
+        if self._loads and np.isfinite(energy):
+            positions = self.body.reference_points + u
+            for load in self._loads.values():
+                more, slope = load.evaluate(positions)
+                energy += more
+                gradient += slope
         return energy, gradient, smallest
 
     def _accept(self, u: Array, energy: float, gradient: Array, smallest: float) -> None:
@@ -344,27 +432,63 @@ class Interactive:
     def _next_step(self) -> Array:
         """Quasi-Newton step from the present state, mm, computed once."""
         if self._direction is None:
+            coupled = self._coupled()
+            if coupled:
+                self._direction = self._coupled_step(coupled)
+                return self._direction
             self._direction = self._curvature.direction(self._free_gradient, self._response.to_force)
             if float(np.vdot(self._direction, self._free_gradient)) > 0:
                 self._curvature.clear()
                 self._direction = -self._response.to_force(self._free_gradient)
         return self._direction
 
+    def _coupled(self) -> list[LiveLoad]:
+        return [load for load in self._loads.values() if load.coupled]
+
+    def _coupled_step(self, coupled: list[LiveLoad]) -> Array:
+        """The tissue's own step, corrected by what coupled loads answer on the way."""
+        if self._influence is None or self._influence.response is not self._response:
+            self._influence = Influence(self._response)
+        expected = self._expected
+        if expected is None:
+            expected = sum((load.evaluate(self.positions)[1] for load in coupled), np.zeros_like(self._u))
+        own = self._own_gradient() + expected
+        own.reshape(-1)[self._response.held] = 0.0
+        while True:
+            answer = self._curvature.direction(own, self._response.to_force)
+            step, foreseen = coupled_step(self._influence, coupled, self.positions, answer, expected)
+            if not len(self._curvature) or float(np.vdot(step, self._free_gradient)) <= 0:
+                self._foreseen = foreseen
+                return step
+            self._curvature.clear()
+
     def _distance(self) -> tuple[float, float]:
         """Estimated distance to the converged state, mm: largest over vertices, and mean."""
-        lengths = np.linalg.norm(self._next_step(), axis=1)
-        return float(lengths.max()), float(lengths.mean())
+        step = self._next_step()
+        if self._measured is None or self._measured[0] is not step:
+            lengths = np.sqrt(np.einsum("ij,ij->i", step, step))
+            self._measured = step, float(lengths.max()), float(lengths.mean())
+        return self._measured[1:]
+
+    def _idle_mm(self) -> float:
+        """Iterations of a step stop here; errors of steps in time add up, so that a load that counts it may ask more."""
+        return min([IDLE_MM, *(load.tolerance_mm for load in self._loads.values())])
 
     def _lag(self) -> float:
         """How far the tissue is behind the tools, mm."""
-        return max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
+        tools = max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
+        return max([tools, *(load.lag_mm for load in self._loads.values())])
 
     def _follow(self) -> bool:
         """Carry the patches after their tools; True if any moved."""
+        self._replace_loads(lambda load: load.followed(self.positions))
         waiting = {name: p for name, p in self._patches.items() if p.holding and np.any(p.pending_mm)}
+        for name in [name for name, patch in waiting.items() if not len(patch.vertices)]:
+            # What it held was taken out and is carried away in its jaws.
+            waiting.pop(name).pending_mm = np.zeros(3)
         if not waiting:
             return False
-        part = min(1.0, ADVANCE_MM / self._lag())
+        part = min(1.0, ADVANCE_MM / max(float(np.linalg.norm(p.pending_mm)) for p in waiting.values()))
         lift = sum(self._response.to_shift(name, p.pending_mm) for name, p in waiting.items())
         # What the last frame found still missing is put in with the move, for one evaluation of both.
         correction = self._direction if self._direction is not None and self._distance()[0] < 1.0 else None
@@ -393,7 +517,8 @@ class Interactive:
         started = time.perf_counter()
         step = self._next_step()
         length = self._distance()[0]
-        step = step * min(1.0, LONGEST_STEP_MM / length)
+        step = step * min(1.0, LONGEST_STEP_MM / max(length, 1e-300))
+        step = step * min([1.0, *(load.allowed_share(self.positions, step) for load in self._loads.values())])
         slope = float(np.vdot(step, self._free_gradient))
         rounding = 1e-12 * (abs(self._energy) + 1.0)
         share = 1.0
@@ -412,12 +537,21 @@ class Interactive:
         else:
             self._give_way()
             return
-        before = self._free_gradient
+        before, self._expected = self._own_gradient(), self._foreseen
         self._accept(u, energy, gradient, smallest)
-        self._curvature.learn(share * step, self._free_gradient - before)
+        self._curvature.learn(share * step, self._own_gradient() - before)
         poor = self._distance()[0] > max(POOR_CONTRACTION * length, CONVERGED_MM)
         self._slow = self._slow + 1 if poor else 0
         self._learn_cost(time.perf_counter() - started)
+
+    def _own_gradient(self) -> Array:
+        """The free gradient without what coupled loads add, which the curvature has not to learn."""
+        own = self._free_gradient
+        for load in self._coupled():
+            added = load.evaluate(self.positions)[1]
+            added.reshape(-1)[self._response.held] = 0.0
+            own = own - added
+        return own
 
     def _learn_cost(self, spent_s: float) -> None:
         """Running mean of what an iteration takes; to follow a tool costs the same, one assembly and one solve."""
@@ -443,32 +577,40 @@ class Interactive:
         if not beside:
             self._refactor()
         elif self._refactoring is None:
-            if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
-            self._refactoring = self._worker.submit(self._factored, self._u.copy(), self._holding())
+            self._due_s = REFACTORING_S + self._factor.operations / REFACTORING_PER_S
+            self._refactoring = self._beside.submit(
+                self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
+            )
 
-    def _factored(self, u: Array, patches: dict[str, Ints]) -> tuple[Factor, Response, Array]:
-        values = self._averaged.tangent(u)
-        # Held displacements are fixed, so stiffness added to them changes no answer, but it keeps the matrix
-        # definite where only the tools hold the tissue in shape.
-        held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
-        diagonal = self._averaged.pattern.indptr[: u.size]
-        values[diagonal[(3 * held[:, None] + np.arange(3)).ravel()]] *= HELD_STIFFNESS
-        factor = definite_factor(self._factor, values, diagonal)
-        return factor, Response(factor, self._averaged.vertices, patches), u
+    @property
+    def _beside(self) -> ThreadPoolExecutor:
+        """The thread that works beside the frames."""
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent", initializer=alone)
+        return self._worker
+
+    def _factored(
+        self, u: Array, patches: dict[str, Ints], loads: tuple[LiveLoad, ...]
+    ) -> tuple[Factor, Response, Array]:
+        return *factored(self._averaged, self._factor, u, patches, list(loads)), u
 
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
+        self._refactoring = None
         try:
-            self._use(*self._factored(self._u, self._holding()))
+            self._use(*self._factored(self._u, self._holding(), tuple(self._loads.values())))
         except SolverError:
             self._factored_at = self._u
             return False
         return True
 
-    def _adopt(self) -> None:
-        """Take a tangent factored beside the frames into use, once it is there."""
-        if self._refactoring is None or not self._refactoring.done():
+    def _take_over(self, wait: bool) -> None:
+        """Take a tangent factored beside the frames into use: once it is there, or just when it is due.
+
+        Without a clock the time at which it is due depends on the size of the tangent alone, so that a rehearsal
+        replays to the same numbers; where this machine takes longer, it is waited for.
+        """
+        if self._refactoring is None or not (self._due_s <= 0 if wait else self._refactoring.done()):
             return
         finished, self._refactoring = self._refactoring, None
         try:
@@ -483,31 +625,100 @@ class Interactive:
         self._response = response
         self._direction, self._frames = None, 0
 
+    # ------------------------------------------------------------------ topology
+
+    def change(self, change: TopologyChange, body: Body | None = None) -> None:
+        """Go on on another mesh, at once.
+
+        What the tools hold, the loads and the state itself are carried; the tangent is factored anew.
+
+        Parameters
+        ----------
+        change : TopologyChange
+            From the present mesh, `body.organ`.
+        body : Body, optional
+            The body on it, where there is one already, every piece of which is held.
+
+        Raises
+        ------
+        SolverError
+            If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
+        """
+        self.adopt(self._make(change, body)())
+
+    def prepare(self, change: TopologyChange, body: Body | None = None) -> Future[Successor]:
+        """Begin a change beside the frames, which go on; it is to be adopted (`adopt`) when it is done."""
+        return self._beside.submit(self._make(change, body))
+
+    def _make(self, change: TopologyChange, body: Body | None) -> Callable[[], Successor]:
+        """What makes the successor of the present state, wherever that has gone by then."""
+        self._check_start(change)
+        averaged, factor, u = self._averaged, self._factor, self._u
+        held, loads = self._holding(), dict(self._loads)
+        return lambda: make_successor(change, averaged, factor, u, held, loads, FLOOR_JACOBIAN, body)
+
+    def _check_start(self, change: TopologyChange) -> None:
+        if change.before is not self.body.organ:
+            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+
+    def adopt(self, successor: Successor) -> None:
+        """Go on on the mesh of a change, from where the tissue is now.
+
+        Raises
+        ------
+        SolverError
+            If the tissue has moved so that the change would fold it, or it starts from another mesh than the
+            present one; then nothing has changed.
+        """
+        change = successor.change
+        self._check_start(change)
+        u = change.interpolate(self._u)
+        check_unfolded(successor.averaged, u, FLOOR_JACOBIAN)
+        loads = {name: load.carried(change) for name, load in self._loads.items()}
+        self.body, self._averaged = successor.body, successor.averaged
+        self._u, self._loads = u, loads
+        self._patches = {name: patch.carried(change, u) for name, patch in self._patches.items()}
+        self._topologies += 1
+        self.topology = self._topologies
+        self._refactoring = None
+        self._curvature.clear()
+        self._expected = self._foreseen = None
+        self._use(successor.factor, successor.response, successor.at)
+        self._take_hold()
+
     # ------------------------------------------------------------------ states
 
     def snapshot(self) -> Snapshot:
         """The present state."""
         return Snapshot(
-            self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, self.time_s,
+            self.body, self.body.attachments, self._averaged, self.topology,
+            self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
-            self._direction, self._slow, self._stuck, self._frames,
+            self._direction, (self._expected, self._foreseen), self._slow, self._stuck, self._frames,
+            self._refactoring, self._due_s,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a state of this body."""
+        """Go back to a state of this tissue, on the mesh and with the attachments it then had."""
         self._refactoring = None
+        self.body, self._averaged, self.topology = snapshot.body, snapshot.averaged, snapshot.topology
+        self.body.hold_by(snapshot.attachments)
         self._u = snapshot.displacement.copy()
         self._patches = {n: p.copy() for n, p in snapshot.patches.items()}
+        self._loads = dict(snapshot.loads)
         self.time_s = snapshot.time_s
         self._factor, self._factored_at = snapshot.factor, snapshot.factored_at
         self._response = Response(self._factor, self._averaged.vertices, self._holding())
         self._curvature = snapshot.curvature.copy()
+        self._expected = self._foreseen = None
         self._take_hold()
         self._direction, self._slow = snapshot.direction, snapshot.slow
+        self._expected, self._foreseen = snapshot.expected
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
+        self._refactoring, self._due_s = snapshot.refactoring, snapshot.due_s
 
     def reset(self) -> None:
-        """Go back to where the tissue rested at first, with no tool on it; what was divided stays divided."""
+        """Go back to where the tissue rested at first, whole, with no tool on it and every attachment as it was."""
         self.restore(self._rest)
 
     @property
@@ -515,11 +726,24 @@ class Interactive:
         """From the scanned shape, shape (n, 3), float64, mm, OrganMesh order."""
         return self._u - self.body.scanned_displacement
 
+    @property
+    def forces_N(self) -> dict[str, Array]:
+        """Force with which each tool acts on the tissue, shape (3,), N, LPS."""
+        return self._forces()
+
+    @property
+    def strain_energy_mJ(self) -> float:
+        """Energy stored in tissue and capsule, against the stress-free shape, mJ."""
+        return self._averaged.strain_energy(self._u, 0.0) / 1000.0
+
     def _forces(self) -> dict[str, Array]:
-        return {
+        forces = {
             name: (self._gradient[p.vertices] if p.holding else p.share * p.load_mN).sum(axis=0) / 1000.0
             for name, p in self._patches.items()
         }
+        for load in self._loads.values():
+            forces.update(load.forces_N(self.positions))
+        return forces
 
     def _frame(self, iterations: int, seconds: float) -> Frame:
         largest, mean = self._distance()
@@ -541,6 +765,7 @@ class Interactive:
             iterations=iterations,
             seconds=seconds,
             minimum_jacobian=self._minimum,
+            topology=self.topology,
         )
 
 

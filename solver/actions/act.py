@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from solver.errors import SolverError
 
 if TYPE_CHECKING:
+    from solver.field import OperativeField
     from solver.frame import Frame
-    from solver.interactive import Interactive
 
 Vector = tuple[float, float, float]
 
@@ -42,45 +42,51 @@ class Act(ABC):
         return float(getattr(self, "duration_s", 0.0))
 
     @abstractmethod
-    def begin(self, live: Interactive) -> Callable[[float], None]:
+    def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Start the act; returns what brings it to a share (0 to 1) of its course.
 
         Raises
         ------
         SolverError
-            If it cannot be carried out on this body now.
+            If it cannot be carried out in this field now.
         """
 
     def run(
-        self, live: Interactive, frame_s: float = FRAME_S, iterations: int = ITERATIONS
+        self,
+        field: OperativeField,
+        frame_s: float = FRAME_S,
+        iterations: int = ITERATIONS,
+        carry: Callable[[float], None] | None = None,
     ) -> Iterator[Frame]:
         """Carry the act out, frame by frame.
 
         Parameters
         ----------
-        live : Interactive
+        field : OperativeField
         frame_s : float
             Time between frames, s; an act without duration takes one frame.
         iterations : int
             Quasi-Newton iterations a frame at most.
+        carry : callable, optional
+            What `begin` gave, where the act was begun already.
 
         Yields
         ------
         Frame
         """
-        carry = self.begin(live)
+        carry = self.begin(field) if carry is None else carry
         frames = max(1, round(self.length_s / frame_s))
         for number in range(1, frames + 1):
             carry(number / frames)
-            yield live.step(iterations=iterations, advance_s=frame_s)
+            yield field.step(iterations=iterations, advance_s=frame_s)
 
     def to_json(self) -> dict[str, Any]:
         """The act as JSON-ready data, without what is left at None."""
         data: dict[str, Any] = {"act": self.act}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for entry in fields(self):
+            value = getattr(self, entry.name)
             if value is not None:
-                data[field.name] = list(value) if isinstance(value, tuple) else value
+                data[entry.name] = _listed(value)
         return data
 
 
@@ -113,11 +119,19 @@ def from_json(data: Any, place: str = "action") -> Act:
     missing = [n for n, f in known.items() if f.default is MISSING and n not in data]
     if missing:
         raise SolverError(f"{place}: {kind.act} needs the key '{missing[0]}'.")
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items() if name != "act"}
+    values = {name: _frozen(v) for name, v in data.items() if name != "act"}
     try:
         return kind(**values)
     except SolverError as error:
         raise SolverError(f"{place}: {error}") from error
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
 
 
 def checked_number(value: Any, what: str, positive: bool = False) -> float:
@@ -144,4 +158,11 @@ def checked_name(value: Any, what: str) -> str:
     """A name that is not empty."""
     if not isinstance(value, str) or not value.strip():
         raise SolverError(f"{what} is {value!r}; give a name.")
+    return value
+
+
+def checked_flag(value: Any, what: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise SolverError(f"{what} is {value!r}; give true or false.")
     return value

@@ -12,7 +12,7 @@ from solver.actions.act import Act, Vector, checked_name, checked_number, checke
 from solver.errors import SolverError
 
 if TYPE_CHECKING:
-    from solver.interactive import Interactive
+    from solver.field import OperativeField
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Grasp(Act):
         if self.towards == (0.0, 0.0, 0.0):
             raise SolverError("The direction 'towards' is zero; give a direction such as [0, -1, 0].")
 
-    def point(self, live: Interactive) -> Vector:
+    def point(self, field: OperativeField) -> Vector:
         """Where it takes hold on the present shape, LPS millimetres."""
         if self.point_mm is not None:
             return self.point_mm
-        organ = live.body.organ
+        organ = field.organ
         if self.structure not in organ.structures.values():
             known = ", ".join(organ.structures.values())
             raise SolverError(f"The organ has no structure '{self.structure}' to grasp; it has {known}.")
@@ -76,11 +76,11 @@ class Grasp(Act):
         vertices = np.unique(organ.exterior[own])
         if not len(vertices):
             raise SolverError(f"'{self.structure}' does not reach the surface, so that no tool can grasp it.")
-        positions = live.positions[vertices]
+        positions = field.live.positions[vertices]
         farthest = positions[np.argmax(positions @ np.asarray(self.towards))]
         return checked_vector(farthest, "The point")
 
-    def begin(self, live: Interactive) -> Callable[[float], None]:
+    def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Close the jaws at once."""
-        live.grasp(self.tool, self.point(live), self.radius_mm)
+        field.live.grasp(self.tool, self.point(field), self.radius_mm)
         return lambda share: None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from solver.actions.act import Act, checked_number
 
 if TYPE_CHECKING:
-    from solver.interactive import Interactive
+    from solver.field import OperativeField
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,6 @@ class Hold(Act):
     def __post_init__(self) -> None:
         object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
 
-    def begin(self, live: Interactive) -> Callable[[float], None]:
+    def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Nothing to start."""
         return lambda share: None

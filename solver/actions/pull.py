@@ -11,7 +11,7 @@ import numpy as np
 from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
 
 if TYPE_CHECKING:
-    from solver.interactive import Interactive
+    from solver.field import OperativeField
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Pull(Act):
         object.__setattr__(self, "by_mm", checked_vector(self.by_mm, "by_mm"))
         object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
 
-    def begin(self, live: Interactive) -> Callable[[float], None]:
+    def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Set out from where the tool is."""
+        live = field.live
         start, way = live.position_of(self.tool), np.asarray(self.by_mm)
         return lambda share: live.move(self.tool, start + share * way)

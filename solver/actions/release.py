@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from solver.actions.act import Act, checked_name, checked_number
 
 if TYPE_CHECKING:
-    from solver.interactive import Interactive
+    from solver.field import OperativeField
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Release(Act):
         checked_name(self.tool, "The tool")
         object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
 
-    def begin(self, live: Interactive) -> Callable[[float], None]:
+    def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Check that there is something to let go."""
+        live = field.live
         live.position_of(self.tool)
 
         def carry(share: float) -> None:
