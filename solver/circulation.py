@@ -103,10 +103,13 @@ class Haemodynamics:
             Its piece is cut through at its beginning.
         """
         supply = self.supplies[tree.system]
-        way = tree.way(node)[1:]
+        way = tree.way(node)
+        # A vessel is no narrower than what it feeds: where the tree says so, two forks lie too close to measure it.
+        radius = np.maximum.accumulate(tree.radius[way])[1:]
+        length = tree.length_mm[way][1:]
         viscosity = self.viscosity_mPa_s * 1e-6  # kPa·s
         density = self.density_kg_m3 * 1e-9  # kg/mm³
-        resistance = 8.0 * viscosity / np.pi * float((tree.length_mm[way] / tree.radius[way] ** 4).sum())
+        resistance = 8.0 * viscosity / np.pi * float((length / radius**4).sum())
         inertia = 0.5 * density / (np.pi * tree.radius[node] ** 2) ** 2
         pressure = supply.pressure_mmHg * MMHG_KPA
         # Of the two forms of the root of the square equation, the one that does not cancel.

@@ -55,7 +55,7 @@ class OperationMeter:
         self._number = field.tet_data[TUMOUR]
         self._whole_ml = _by_structure([self.whole])
         self._faces: dict[int, tuple[OrganMesh, Any]] = {}
-        self.peak_strain_energy_mJ = 0.0
+        self._rest_mJ = self.peak_strain_energy_mJ = field.live.strain_energy_mJ
 
     def watch(self, frame: Frame) -> None:
         """Take note of a frame of a replay: what is only known while it happens."""
@@ -97,7 +97,8 @@ class OperationMeter:
             "tumours": {name: self._tumour(number, name) for number, name in enumerate(self.tumours)},
             "tissue": {
                 "strain_energy_mJ": energy,
-                "peak_strain_energy_mJ": max(energy, self.peak_strain_energy_mJ),
+                "strain_energy_gain_mJ": energy - self._rest_mJ,
+                "peak_strain_energy_gain_mJ": max(energy, self.peak_strain_energy_mJ) - self._rest_mJ,
                 "largest_stretch": self._largest_stretch(),
                 "limits_exceeded": sum(events[kind] for kind in LIMITS),
             },

@@ -25,6 +25,7 @@ from twin.margins import TUMOUR, find_tumours
 if TYPE_CHECKING:
     from solver.carried_vessels import CarriedTree
     from solver.field import OperativeField
+    from solver.interactive import Interactive
 
 Ints = NDArray[np.int64]
 
@@ -72,15 +73,14 @@ def operative_field(
 
 
 def with_vessels(
-    live: object, case: Case, weighting: Weighting = "nearest", progress: Progress = silent
+    live: Interactive, case: Case, weighting: Weighting = "nearest", progress: Progress = silent
 ) -> OperativeField:
     """An operative field of live tissue of a case's mesh, with the case's vessels on it."""
     from solver.circulation import Circulation
     from solver.effort import Effort
     from solver.field import OperativeField, Process
-    from solver.interactive import Interactive
 
-    assert isinstance(live, Interactive)
+    live.reset()
     vessels, serving = carried_vessels(case, live.body.organ, weighting, progress)
     processes: dict[str, Process] = {"effort": Effort()}
     if vessels:

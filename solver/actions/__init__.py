@@ -19,6 +19,7 @@ from solver.actions.mobilise import Mobilise
 from solver.actions.pull import Pull
 from solver.actions.release import Release
 from solver.actions.resect import Resect
+from solver.actions.respond import Respond
 from solver.actions.staple import Staple
 from solver.actions.suture import Suture
 from solver.actions.tilt import Tilt
@@ -38,6 +39,7 @@ __all__ = [
     "Pull",
     "Release",
     "Resect",
+    "Respond",
     "Staple",
     "Suture",
     "Tilt",

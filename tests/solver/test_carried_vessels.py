@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,7 @@ def live():
 
 
 def field_of(live, vein=True):
+    live.reset()
     organ = live.body.organ
     vessels = {"portal_vein": halves(organ)}
     if vein:
@@ -324,3 +327,9 @@ def test_the_same_acts_give_the_same_hash(live):
             do(field, act)
         hashes.append((field.state_hash(), field.processes["circulation"].lost_ml))
     assert hashes[0] == hashes[1]
+
+
+def test_a_piece_too_narrow_to_be_true_does_not_hold_the_blood_back(live):
+    tree, blood = halves(live.body.organ, radius=1.5), Haemodynamics()
+    narrow = replace(tree, radius=np.where(np.arange(6) == 1, 0.3, tree.radius))
+    assert blood.driven_ml_min(narrow, 3) == pytest.approx(blood.driven_ml_min(tree, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ from solver.carried_vessels import CarriedTree
 from solver.circulation import Circulation
 from solver.cutting import Plane, cut, pieces, without
 from solver.effort import Effort
-from solver.field import OperativeField, Specimen
+from solver.field import OperativeField
 from solver.interactive import Interactive
 from solver.verification.blocks import kuhn_block
+from tests.generated import check_section, markdown_table
 from twin.errors import TwinError
 from twin.margins import TUMOUR, cut_faces, find_tumours, margin, organ_of, surroundings
 from twin.meter import OperationMeter
+from twin.metric_table import page
 
 SIZE = (80.0, 40.0, 40.0)
 CENTRE, RADIUS = np.array([25.0, 20.0, 20.0]), 8.0
@@ -65,6 +68,7 @@ def trees():
 
 
 def field_of(live):
+    live.reset()
     organ = live.body.organ
     (tree,) = trees().values()
     vessels = {"portal_vein": CarriedTree.embed(organ, "portal_vein", tree.points, tree.radius, tree.parent)}
@@ -187,21 +191,15 @@ def test_clamps_together_give_the_remnant_in_ml_and_percent(live):
 
 
 def test_what_was_resected_is_measured_in_both_shapes(live):
-    """The half with the tumour is taken out, drawn apart by 1.2 along x before."""
+    """The half with the tumour is taken out."""
     field = field_of(live)
-    meter = OperationMeter(field)
-    organ = field.organ
+    meter = OperationMeter(field, trees())
+    organ, before = field.organ, field.snapshot()
+    at_rest = field.state_hash()
     change = cut(organ, organ.points, Plane((40.0, 0.0, 0.0), (1.0, 0.0, 0.0)))
     number = pieces(change.after)
-    out = number == number[np.flatnonzero(change.after.region == 2)[0]]
-    specimen, rest = (without(change.after, taken) for taken in (~out, out))
-    data = {name: specimen.of_tets(change.of_tets(values)) for name, values in field.tet_data.items()}
-    moved = specimen.after.points * [0.2, 0.0, 0.0]
-    field.specimens = (Specimen(specimen.after, moved, 1.0, data),)
-    # The rest stays as it is; only its mesh is looked at here.
-    whole = change.then(rest) if hasattr(change, "then") else rest
-    remaining = {name: rest.of_tets(change.of_tets(values)) for name, values in field.tet_data.items()}
-    found = _on(field, rest.after, remaining, whole, meter)
+    field.change(change, taken=number == number[np.flatnonzero(change.after.region == 2)[0]])
+    found = meter.measured()
     liver = found["organs"]["liver"]
     assert liver["specimen_ml"] == pytest.approx(64.0)
     assert liver["specimen_percent"] == pytest.approx(50.0)
@@ -210,30 +208,37 @@ def test_what_was_resected_is_measured_in_both_shapes(live):
     assert tumour["left_ml"] == 0.0
     assert not tumour["cut_through"]
     assert tumour["margin"]["scanned"]["minimum_mm"] == pytest.approx(7.0)
-    assert tumour["margin"]["deformed"]["minimum_mm"] == pytest.approx(1.2 * 7.0)
     assert found["specimens"][0]["structures"]["liver_tumour"] == pytest.approx(
         organ.volumes_ml["liver_tumour"]
     )
+    # Had it been drawn out by a fifth when it was taken, so had the margin.
+    (specimen,) = field.specimens
+    field.specimens = (replace(specimen, displacement=specimen.organ.points * [0.2, 0.0, 0.0]),)
+    drawn = meter.measured()["tumours"]["liver_tumour"]["margin"]
+    assert drawn["scanned"]["minimum_mm"] == pytest.approx(7.0)
+    assert drawn["deformed"]["minimum_mm"] == pytest.approx(1.2 * 7.0)
+    # The branch to the left left with the specimen; the trunk in the plane of the cut is open: it bleeds.
+    field.step(iterations=1)
+    assert 2 in field.vessels["portal_vein"].divided
+    assert [event.kind for event in field.events][:1] == ["specimen"]
+    assert "bleeding" in [event.kind for event in field.events]
+    field.restore(before)
+    assert field.state_hash() == at_rest
+    assert meter.measured()["organs"]["liver"]["remnant_percent"] == pytest.approx(100.0)
 
 
-def _on(field, organ, tet_data, change, meter):
-    """Measures of the field on another mesh, without a body for it."""
-
-    class Standing:
-        time_s, forces_N, tools, strain_energy_mJ = 1.0, {}, {}, 0.0
-
-        class body:
-            reference_points = organ.points
-
-        positions = organ.points
-
-    Standing.body.organ = organ
-    field.live, field.tet_data = Standing(), tet_data
-    field.vessels = {
-        name: CarriedTree.embed(organ, name, tree.scanned, tree.radius, tree.parent)
-        for name, tree in field.vessels.items()
-    }
-    return meter.measured()
+def test_a_wedge_that_cuts_the_tumour_is_told(live):
+    field = field_of(live)
+    meter = OperationMeter(field)
+    organ = field.organ
+    change = cut(organ, organ.points, Plane((25.0, 0.0, 0.0), (1.0, 0.0, 0.0)))
+    left = change.after.points[change.after.tets].mean(axis=1)[:, 0] < 25.0
+    number = pieces(change.after)
+    field.change(change, taken=number == number[np.flatnonzero(left)[0]])
+    tumour = meter.measured()["tumours"]["liver_tumour"]
+    assert tumour["cut_through"]
+    assert tumour["left_ml"] == pytest.approx(0.5 * tumour["volume_ml"], rel=0.02)
+    assert tumour["margin"]["scanned"]["minimum_mm"] == 0.0
 
 
 def test_the_work_of_a_pull_is_the_energy_of_the_tissue_and_its_bed(live):
@@ -276,3 +281,11 @@ def test_live_measures_are_cheap_and_a_bare_field_is_refused(live):
     print(f"live measures: {100 * (time.perf_counter() - started):.2f} ms")
     with pytest.raises(TwinError, match=r"not made by twin.operating"):
         OperationMeter(OperativeField(live))
+
+
+def test_every_measure_stands_in_the_documentation():
+    table = markdown_table(
+        ("measure", "key", "unit", "how it is computed", "source"),
+        [(title, f"`{key}`", unit, text, source) for title, key, unit, text, source in page()],
+    )
+    check_section("metrics.md", "measures", table)
