@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -150,6 +150,8 @@ class Interactive:
         self._curvature = Curvature()
         self._measured: tuple[Array, float, float] | None = None
         self._worker: ThreadPoolExecutor | None = None
+        self._maker: ThreadPoolExecutor | None = None
+        self._made: Future[Any] | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
         self._due_s = 0.0
         self.time_s = 0.0
@@ -578,15 +580,19 @@ class Interactive:
             return
         if not beside:
             self._refactor()
-        elif self._refactoring is None:
+        elif self._refactoring is None and (self._made is None or self._made.done()):
             self._due_s = REFACTORING_S + self._factor.operations / REFACTORING_PER_S
             self._refactoring = self._beside.submit(
                 self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
             )
 
     def beside(self, job: Callable[[], T]) -> Future[T]:
-        """Have a job done in the thread that works beside the frames, after those given before it."""
-        return self._beside.submit(job)
+        """Have a job done in a thread of its own, after those given before it; meanwhile no tangent is begun anew."""
+        if self._maker is None:
+            self._maker = ThreadPoolExecutor(1, thread_name_prefix="topology", initializer=alone)
+        made = self._maker.submit(job)
+        self._made = made
+        return made
 
     @property
     def _beside(self) -> ThreadPoolExecutor:
