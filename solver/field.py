@@ -69,6 +69,15 @@ class Carried(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Waiting:
+    """A change that is being made ready beside the frames, and who is to be told when it is there."""
+
+    dividing: Future[Division | None]
+    making: Future[Successor | None]
+    told: Callable[[TopologyChange], None]
+
+
+@dataclass(frozen=True, eq=False)
 class FieldSnapshot:
     """What `OperativeField.restore` needs to go back."""
 
@@ -79,7 +88,7 @@ class FieldSnapshot:
     events: tuple[Event, ...]
     specimens: tuple[Specimen, ...]
     processes: Mapping[str, Process]
-    division: Division | None = None
+    waiting: Waiting | None = None
     pace: tuple[float, float] = (0.0, 0.0)
 
 
@@ -125,7 +134,7 @@ class OperativeField:
         self._real_time = False
         # Length of a time step of tissue that moves, s, 0 where it is quasi-static; and time that is still to pass.
         self._step_s = self._owed_s = 0.0
-        self._waiting: tuple[Division, Future[Successor]] | None = None
+        self._waiting: Waiting | None = None
         self._seen_held: tuple[Any, ...] = ()
         self._rest = self.snapshot()
 
@@ -150,7 +159,7 @@ class OperativeField:
     ) -> Frame:
         """Bring tissue and processes forward; arguments as of `Interactive.step`."""
         self._real_time = budget_s is not None
-        if self._waiting is not None and (not self._real_time or self._waiting[1].done()):
+        if self._waiting is not None and (not self._real_time or self._waiting.making.done()):
             self.finish()
         if self._waiting is None:
             self._shed()
@@ -211,39 +220,67 @@ class OperativeField:
         ------
         SolverError
             If nothing would stay, nothing would hold it, or the change folds the tissue; then nothing has changed.
+            In real time such a refusal is told as an event "refused" instead, some frames later.
+        """
+        self.cut(lambda: (change, taken))
+
+    def cut(
+        self,
+        making: Callable[[], tuple[TopologyChange | None, NDArray[np.bool_] | None]],
+        told: Callable[[TopologyChange], None] = lambda change: None,
+    ) -> None:
+        """The same for a change that is yet to be made, in real time beside the frames.
+
+        Parameters
+        ----------
+        making : callable
+            Gives the arguments of `change`. In real time it is called in another thread, while the mesh stays as it
+            is and the tissue goes on moving.
+        told : callable
+            Called with the cut, before pieces were taken away, when it has been carried out.
         """
         self.finish()
-        division = divide(self.live.body, change, taken, self._held())
-        if division is None:
+        body, held = self.live.body, self._held()
+        if not self._real_time:
+            division = divide(body, *making(), held)
+            if division is not None:
+                self._apply(division, told)
             return
-        if self._real_time:
-            self._waiting = division, self.live.prepare(division.change, division.body)
-        else:
-            self._apply(division)
+        succeed = self.live.successor_maker()
+        dividing = self.live.beside(lambda: divide(body, *making(), held))
 
-    def _apply(self, division: Division) -> None:
-        following = self._following(division)
+        def make() -> Successor | None:
+            division = dividing.result()
+            return None if division is None else succeed(division.change, division.body)
+
+        self._waiting = Waiting(dividing, self.live.beside(make), told)
+
+    def _apply(self, division: Division, told: Callable[[TopologyChange], None]) -> None:
+        following = self._following(division, told)
         self.live.change(division.change, division.body)
         following()
 
     def finish(self) -> None:
         """Wait for a change that is being made ready beside the frames, if there is one, and adopt it.
 
-        A change that can no longer be adopted, because the tissue has moved so that it would fold, is told as an
-        event "refused" and forgotten.
+        A change that cannot be carried out, because it was refused or the tissue has moved so that it would fold, is
+        told as an event "refused" and forgotten.
         """
         if self._waiting is None:
             return
-        (division, making), self._waiting = self._waiting, None
+        waiting, self._waiting = self._waiting, None
         try:
-            following = self._following(division)
-            self.live.adopt(making.result())
+            division, successor = waiting.dividing.result(), waiting.making.result()
+            if division is None or successor is None:
+                return
+            following = self._following(division, waiting.told)
+            self.live.adopt(successor)
         except SolverError as error:
             self.tell("refused", f"The cut could not be carried out: {error}")
         else:
             following()
 
-    def _following(self, division: Division) -> Callable[[], None]:
+    def _following(self, division: Division, told: Callable[[TopologyChange], None]) -> Callable[[], None]:
         """Work out all that rides on the tissue after a change; returns what puts it in place, which cannot fail."""
         change = division.change
         out: tuple[Specimen, ...] = ()
@@ -258,6 +295,8 @@ class OperativeField:
         def put() -> None:
             self.tet_data, self.vertex_data = tet_data, vertex_data
             self.vessels, self.processes = vessels, processes
+            if division.whole is not None:
+                told(division.whole)
             if out:
                 self.specimens = (*self.specimens, *out)
                 self._tell_specimens(out)
@@ -294,7 +333,7 @@ class OperativeField:
         """The present state."""
         return FieldSnapshot(
             self.live.snapshot(), dict(self.tet_data), dict(self.vertex_data), dict(self.vessels),
-            self.events, self.specimens, dict(self.processes), self._waiting[0] if self._waiting else None,
+            self.events, self.specimens, dict(self.processes), self._waiting,
             (self._step_s, self._owed_s),
         )  # fmt: skip
 
@@ -307,8 +346,10 @@ class OperativeField:
         self.events, self.specimens = snapshot.events, snapshot.specimens
         self.processes = dict(snapshot.processes)
         self._step_s, self._owed_s = snapshot.pace
-        if snapshot.division is not None:
-            self._apply(snapshot.division)
+        if snapshot.waiting is not None:
+            division = snapshot.waiting.dividing.result()
+            if division is not None:
+                self._apply(division, snapshot.waiting.told)
 
     def reset(self) -> None:
         """Go back to where it all began."""

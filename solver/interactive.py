@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,6 +44,7 @@ from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+T = TypeVar("T")
 
 CONVERGED_MM = 0.01
 # No iterate has a tetrahedron below this share of its volume. Lower than the 0.3 the reference tier asks of a
@@ -148,6 +150,8 @@ class Interactive:
         self._curvature = Curvature()
         self._measured: tuple[Array, float, float] | None = None
         self._worker: ThreadPoolExecutor | None = None
+        self._maker: ThreadPoolExecutor | None = None
+        self._made: Future[Any] | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
         self._due_s = 0.0
         self.time_s = 0.0
@@ -576,11 +580,19 @@ class Interactive:
             return
         if not beside:
             self._refactor()
-        elif self._refactoring is None:
+        elif self._refactoring is None and (self._made is None or self._made.done()):
             self._due_s = REFACTORING_S + self._factor.operations / REFACTORING_PER_S
             self._refactoring = self._beside.submit(
                 self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
             )
+
+    def beside(self, job: Callable[[], T]) -> Future[T]:
+        """Have a job done in a thread of its own, after those given before it; meanwhile no tangent is begun anew."""
+        if self._maker is None:
+            self._maker = ThreadPoolExecutor(1, thread_name_prefix="topology", initializer=alone)
+        made = self._maker.submit(job)
+        self._made = made
+        return made
 
     @property
     def _beside(self) -> ThreadPoolExecutor:
@@ -644,22 +656,21 @@ class Interactive:
         SolverError
             If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
         """
-        self.adopt(self._make(change, body)())
+        self.adopt(self.successor_maker()(change, body))
 
-    def prepare(self, change: TopologyChange, body: Body | None = None) -> Future[Successor]:
-        """Begin a change beside the frames, which go on; it is to be adopted (`adopt`) when it is done."""
-        return self._beside.submit(self._make(change, body))
+    def successor_maker(self) -> Callable[[TopologyChange, Body | None], Successor]:
+        """What makes the successor of the present state after a change, in any thread and wherever the state has gone.
 
-    def _make(self, change: TopologyChange, body: Body | None) -> Callable[[], Successor]:
-        """What makes the successor of the present state, wherever that has gone by then."""
-        self._check_start(change)
+        The successor is to be adopted (`adopt`); arguments of what is returned are those of `change`.
+        """
         averaged, factor, u = self._averaged, self._factor, self._u
         held, loads = self._holding(), dict(self._loads)
-        return lambda: make_successor(change, averaged, factor, u, held, loads, FLOOR_JACOBIAN, body)
 
-    def _check_start(self, change: TopologyChange) -> None:
-        if change.before is not self.body.organ:
-            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        def make(change: TopologyChange, body: Body | None = None) -> Successor:
+            _check_start(change, averaged.body)
+            return make_successor(change, averaged, factor, u, held, loads, FLOOR_JACOBIAN, body)
+
+        return make
 
     def adopt(self, successor: Successor) -> None:
         """Go on on the mesh of a change, from where the tissue is now.
@@ -671,7 +682,7 @@ class Interactive:
             present one; then nothing has changed.
         """
         change = successor.change
-        self._check_start(change)
+        _check_start(change, self.body)
         u = change.interpolate(self._u)
         check_unfolded(successor.averaged, u, FLOOR_JACOBIAN)
         loads = {name: load.carried(change) for name, load in self._loads.items()}
@@ -799,6 +810,11 @@ def reference_error(live: Interactive) -> tuple[float, float]:
     found = Equilibrium(body, element="P1-averaged").solve(prescribed=(held, u[held]), start=u)
     error = np.linalg.norm(found.displacement - u, axis=1)
     return float(error.mean()), float(error.max())
+
+
+def _check_start(change: TopologyChange, body: Body) -> None:
+    if change.before is not body.organ:
+        raise SolverError("The change starts from another mesh than the present one; make it anew.")
 
 
 def _same(first: dict[str, Ints], second: dict[str, Ints]) -> bool:
