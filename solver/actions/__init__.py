@@ -12,17 +12,20 @@ from solver.actions.grasp import Grasp
 from solver.actions.hold import Hold
 from solver.actions.insufflate import Insufflate
 from solver.actions.mobilise import Mobilise
+from solver.actions.needle import InsertNeedle
 from solver.actions.pull import Pull
 from solver.actions.release import Release
 from solver.actions.staple import Staple
 from solver.actions.suture import Suture
 from solver.actions.tilt import Tilt
+from solver.actions.withdraw import WithdrawNeedle
 
 __all__ = [
     "Act",
     "Desufflate",
     "Grasp",
     "Hold",
+    "InsertNeedle",
     "Insufflate",
     "Mobilise",
     "Pull",
@@ -30,5 +33,6 @@ __all__ = [
     "Staple",
     "Suture",
     "Tilt",
+    "WithdrawNeedle",
     "from_json",
 ]
