@@ -107,7 +107,9 @@ class Anchors:
         matrix = np.einsum("kv,kilj,lw->viwj", share, between, share, optimize=True)
         # A vertex that has no part in it is not named: nothing acts there.
         felt = np.flatnonzero(matrix.any(axis=(1, 2, 3)))
-        return vertices[felt], matrix[np.ix_(felt, range(3), felt, range(3))].reshape(3 * len(felt), 3 * len(felt))
+        return vertices[felt], matrix[np.ix_(felt, range(3), felt, range(3))].reshape(
+            3 * len(felt), 3 * len(felt)
+        )
 
     def taken(self, rows: NDArray[np.bool_] | Ints) -> Anchors:
         """Some of them."""

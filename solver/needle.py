@@ -40,7 +40,7 @@ ELASTIC_MM = 0.1
 GUIDING_MN_MM = 2000.0
 # A surface moves no farther than this in one step, mm.
 MOVING_MM = 2.0
-# One place of the shaft stands for this length, mm.
+# The shaft holds the tissue at places this far apart, mm; each stands for the way to the next.
 SPACING_MM = 3.0
 # 18 gauge, the needle of most biopsies.
 GAUGE_18_MM = 1.27
@@ -318,7 +318,7 @@ class Needle(LiveLoad):
         through = Puncture(
             self.leaving, self.axial_N(positions), self.tip_mm, max(self.depth_mm - self.touched_mm, 0.0)
         )
-        pierced = self._crossed(positions, self.tip, 0.0)
+        pierced = self._crossed(positions, self.tip)
         pierced = replace(pierced, punctures=(*self.punctures, through))
         if self.leaving:
             return replace(pierced, where="outside", tip=self.tip.taken(np.zeros(0, int)))
@@ -339,19 +339,28 @@ class Needle(LiveLoad):
         for at in np.arange(last + SPACING_MM, reached, SPACING_MM):
             place = located(self.organ, positions, self.origin_mm + at * self.direction)
             if place is not None:
-                needle = needle._crossed(positions, place, SPACING_MM)
+                needle = needle._rubbing(positions, at)._crossed(positions, place)
+        needle = needle._rubbing(positions, reached)
         if exit_ is not None:
             return replace(needle, where="surface", tip=exit_[1], touched_mm=exit_[0], leaving=True)
         tip = located(self.organ, positions, self.origin_mm + front * self.direction)
         return needle if tip is None else replace(needle, tip=tip)
 
-    def _crossed(self, positions: Array, place: Anchors, length_mm: float) -> Needle:
+    def _rubbing(self, positions: Array, until: float) -> Needle:
+        """The last place of the shaft stands for the tissue from there to a depth, mm."""
+        if not len(self.shaft):
+            return self
+        length = self.length_mm.copy()
+        length[-1] = max(until - float(self._along(self.shaft.points(positions)[-1:])[0]), 0.0)
+        return replace(self, length_mm=length)
+
+    def _crossed(self, positions: Array, place: Anchors) -> Needle:
         """With one more place on the shaft, which sticks from now on."""
         slip = self.depth_mm - self._along(place.points(positions))
         return replace(
             self,
             shaft=self.shaft.joined(place),
-            length_mm=np.append(self.length_mm, length_mm),
+            length_mm=np.append(self.length_mm, 0.0),
             slip_mm=np.append(self.slip_mm, slip),
         )
 
