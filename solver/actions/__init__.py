@@ -9,7 +9,9 @@ fixture.
 from solver.actions.act import Act, from_json
 from solver.actions.grasp import Grasp
 from solver.actions.hold import Hold
+from solver.actions.palpate import Palpate
+from solver.actions.probe import Probe
 from solver.actions.pull import Pull
 from solver.actions.release import Release
 
-__all__ = ["Act", "Grasp", "Hold", "Pull", "Release", "from_json"]
+__all__ = ["Act", "Grasp", "Hold", "Palpate", "Probe", "Pull", "Release", "from_json"]
