@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.mesh import OrganMesh
+from solver.effort import Effort
 from solver.event import Event
 from solver.topology import TopologyChange
 
@@ -82,6 +83,7 @@ class FieldSnapshot:
     events: tuple[Event, ...]
     specimens: tuple[Specimen, ...]
     processes: Mapping[str, Process]
+    effort: Mapping[str, Effort] = field(default_factory=dict)
 
 
 class OperativeField:
@@ -114,6 +116,7 @@ class OperativeField:
         self.events: tuple[Event, ...] = ()
         self.specimens: tuple[Specimen, ...] = ()
         self.processes: dict[str, Process] = {}
+        self.effort: dict[str, Effort] = {}
         self._rest = self.snapshot()
 
     @property
@@ -131,7 +134,24 @@ class OperativeField:
         """Bring tissue and processes forward; arguments as of `Interactive.step`."""
         for name in list(self.processes):
             self.processes[name] = self.processes[name].advanced(self, advance_s)
-        return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s)
+        frame = self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s)
+        self._spend(frame)
+        return frame
+
+    @property
+    def tools_mm(self) -> dict[str, Array]:
+        """Where every tool is that holds or may touch tissue, by name, mm, LPS."""
+        places = dict(self.live.tools)
+        for load in self.live.loads.values():
+            places.update(load.tools_mm())
+        return places
+
+    def _spend(self, frame: Frame) -> None:
+        """Add what the tools did in a step to their effort."""
+        places = self.tools_mm
+        for tool in places.keys() | self.effort.keys():
+            before = self.effort.get(tool, Effort())
+            self.effort[tool] = before.after(places.get(tool), frame.forces_N.get(tool))
 
     # ------------------------------------------------------------------ states
 
@@ -139,7 +159,7 @@ class OperativeField:
         """The present state."""
         return FieldSnapshot(
             self.live.snapshot(), dict(self.tet_data), dict(self.vertex_data), dict(self.vessels),
-            self.events, self.specimens, dict(self.processes),
+            self.events, self.specimens, dict(self.processes), dict(self.effort),
         )  # fmt: skip
 
     def restore(self, snapshot: FieldSnapshot) -> None:
@@ -149,6 +169,7 @@ class OperativeField:
         self.vessels = dict(snapshot.vessels)
         self.events, self.specimens = snapshot.events, snapshot.specimens
         self.processes = dict(snapshot.processes)
+        self.effort = dict(snapshot.effort)
 
     def reset(self) -> None:
         """Go back to where it all began."""
@@ -159,6 +180,9 @@ class OperativeField:
         digest = hashlib.sha256(repr(self.live.time_s).encode())
         for tool, position in sorted(self.live.tools.items()):
             digest.update(tool.encode() + position.tobytes() + self.live.held_by(tool).tobytes())
+        for load in self.live.loads.values():
+            for tool, position in sorted(load.tools_mm().items()):
+                digest.update(tool.encode() + position.tobytes())
         organ = self.organ
         for array in (organ.points, organ.tets, organ.region, self.live.displacement):
             digest.update(np.ascontiguousarray(array).tobytes())

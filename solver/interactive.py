@@ -27,7 +27,7 @@ from anatomy.progress import Progress, silent
 from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
-from solver.coupling import Influence, coupled_step
+from solver.coupling import coupled_step
 from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
@@ -80,6 +80,8 @@ class Snapshot:
     slow: int
     stuck: bool
     frames: int
+    expected: Array | None = None
+    foreseen: Array | None = None
 
 
 class Interactive:
@@ -132,7 +134,6 @@ class Interactive:
         self._patches: dict[str, Patch] = {}
         self._load: Array | None = None
         self._loads: dict[str, LiveLoad] = {}
-        self._influence: Influence | None = None
         # What coupled loads were foreseen to add to the gradient at the end of the last step, and of the next one.
         self._expected: Array | None = None
         self._foreseen: Array | None = None
@@ -247,8 +248,29 @@ class Interactive:
 
     def add_load(self, name: str, load: LiveLoad) -> None:
         """Let a load act from now on, in place of one of the same name."""
+        if name not in self._loads:
+            self._expected = None
         self._loads[name] = load
         self._reconsider()
+
+    def steer(self, name: str, position_mm: ArrayLike) -> None:
+        """Tell the tool of a load where to go; it goes there in the next steps.
+
+        Parameters
+        ----------
+        name : str
+        position_mm : array-like, shape (3,)
+            LPS millimetres.
+
+        Raises
+        ------
+        SolverError
+            If there is no load of that name, or it has no tool.
+        """
+        if name not in self._loads:
+            raise SolverError(f"There is no load '{name}' on the tissue.")
+        self._loads[name] = self._loads[name].to(_vector(position_mm, "The tool's position"))
+        self._stuck = False
 
     def remove_load(self, name: str) -> None:
         """Let a load act no more.
@@ -261,6 +283,7 @@ class Interactive:
         if name not in self._loads:
             raise SolverError(f"There is no load '{name}' on the tissue.")
         del self._loads[name]
+        self._expected = None
         self._reconsider()
 
     def _reconsider(self) -> None:
@@ -436,8 +459,6 @@ class Interactive:
 
     def _coupled_step(self, coupled: list[LiveLoad]) -> Array:
         """The tissue's own step, corrected by what coupled loads answer on the way."""
-        if self._influence is None or self._influence.response is not self._response:
-            self._influence = Influence(self._response)
         expected = self._expected
         if expected is None:
             expected = sum((load.evaluate(self.positions)[1] for load in coupled), np.zeros_like(self._u))
@@ -445,7 +466,7 @@ class Interactive:
         own.reshape(-1)[self._response.held] = 0.0
         while True:
             answer = self._curvature.direction(own, self._response.to_force)
-            step, foreseen = coupled_step(self._influence, coupled, self.positions, answer, expected)
+            step, foreseen = coupled_step(self._response, coupled, self.positions, answer, expected)
             if not len(self._curvature) or float(np.vdot(step, self._free_gradient)) <= 0:
                 self._foreseen = foreseen
                 return step
@@ -573,7 +594,11 @@ class Interactive:
     def _factored(
         self, u: Array, patches: dict[str, Ints], loads: tuple[LiveLoad, ...]
     ) -> tuple[Factor, Response, Array]:
-        return *factored(self._averaged, self._factor, u, patches, list(loads)), u
+        factor, response = factored(self._averaged, self._factor, u, patches, list(loads))
+        if self._expected is not None:
+            # Where a tool touches, the new tangent is asked beside the frames too.
+            response.columns(np.flatnonzero(self._expected.any(axis=1)))
+        return factor, response, u
 
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
@@ -658,6 +683,7 @@ class Interactive:
         self._topologies += 1
         self.topology = self._topologies
         self._refactoring = None
+        self._expected = self._foreseen = None
         self._curvature.clear()
         self._use(successor.factor, successor.response, successor.at)
         self._take_hold()
@@ -670,7 +696,7 @@ class Interactive:
             self.body, self.body.attachments, self._averaged, self.topology,
             self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
-            self._direction, self._slow, self._stuck, self._frames,
+            self._direction, self._slow, self._stuck, self._frames, self._expected, self._foreseen,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -688,6 +714,7 @@ class Interactive:
         self._take_hold()
         self._direction, self._slow = snapshot.direction, snapshot.slow
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
+        self._expected, self._foreseen = snapshot.expected, snapshot.foreseen
 
     def reset(self) -> None:
         """Go back to where the tissue rested at first, whole, with no tool on it."""

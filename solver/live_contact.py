@@ -37,9 +37,9 @@ from solver.topology import TopologyChange
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LAYER_MM = 0.02
+LAYER_MM = 0.01
 # Pressure at which the gap is zero, over the shear modulus of the stiffest tissue.
-ONSET_PRESSURE = 2.0
+ONSET_PRESSURE = 5.0
 SLIP_MM = 0.02
 # Largest way between two iterations over the tool's half-thickness; it waits while the tissue is deeper than a quarter.
 LONGEST_WAY, DEEPEST = 0.5, 0.25
@@ -126,13 +126,20 @@ class LiveContact(LiveLoad):
         shear = max(tissue.law.initial_shear_kPa for tissue in body.tissues.values())
         penalty = 2 * ONSET_PRESSURE * shear / LAYER_MM
         surface = TouchedSurface.of(body.organ.exterior, body.reference_points, tool.size_mm)
-        return cls(name, tool, tool.position_mm, surface, body.reference_points, penalty, float(friction))
+        return cls(
+            name, tool, tool.position_mm, surface, body.reference_points, penalty, float(friction)
+        )
 
     # ------------------------------------------------------------------ the tool
 
     def to(self, position_mm: ArrayLike) -> LiveContact:
         """The contact with its tool told to go somewhere; it goes there in the next steps."""
         return replace(self, target_mm=self.tool.at(position_mm).position_mm)
+
+    def placed(self, position_mm: ArrayLike) -> LiveContact:
+        """The contact with its tool put somewhere at once."""
+        tool = self.tool.at(position_mm)
+        return replace(self, tool=tool, target_mm=tool.position_mm)
 
     @property
     def lag_mm(self) -> float:
@@ -225,13 +232,15 @@ class LiveContact(LiveLoad):
         np.subtract.at(gradient, self.surface.facets[touch.rows].ravel(), nodal.reshape(-1, 3))
         return energy, gradient
 
-    def coupled_stiffness(self, positions: Array) -> tuple[Ints, Array]:
-        """Second derivative of the energy among the vertices that touch."""
+    def coupled_stiffness(self, positions: Array, convex: bool = False) -> tuple[Ints, Array]:
+        """Second derivative of the energy among the vertices that touch; without the tool's roundness if convex."""
         touch = self.touch(positions)
         p = touch.weight * self._pressure(touch.depth)
         slope = touch.weight * self.penalty_kPa_mm * np.minimum(touch.depth / LAYER_MM, 1.0)
         along = touch.normal[:, :, None] * touch.normal[:, None, :]
-        blocks = slope[:, None, None] * along - p[:, None, None] * touch.curvature
+        blocks = slope[:, None, None] * along
+        if not convex:
+            blocks -= p[:, None, None] * touch.curvature
         if self.stuck is not None:
             blocks = blocks + self._rub_stiffness(touch, self.stuck)
         corners = self.surface.facets[touch.rows]
@@ -248,6 +257,12 @@ class LiveContact(LiveLoad):
     def forces_N(self, positions: Array) -> dict[str, Array]:
         """With which the tool pushes the tissue, N; zero while it does not touch."""
         return {self.name: -self.evaluate(positions)[1].sum(axis=0) / 1000.0}
+
+    def gap_mm(self, positions: Array, reach_mm: float) -> float:
+        """Smallest distance of the surface to the tool, negative within it, mm; `reach_mm` if it is farther."""
+        rows = self.surface.near(self.tool, positions, reach_mm)
+        places = np.einsum("qa,fai->fqi", self.surface.shares, positions[self.surface.facets[rows]])
+        return min(reach_mm, float(self.tool.distance(places.reshape(-1, 3)).gap.min(initial=np.inf)))
 
     def penetration_mm(self, positions: Array) -> float:
         """How deep the farthest point of the surface is in the tool, mm."""

@@ -13,6 +13,8 @@ from solver.actions.hold import Hold
 from solver.actions.insufflate import Insufflate
 from solver.actions.mobilise import Mobilise
 from solver.actions.needle import InsertNeedle
+from solver.actions.palpate import Palpate
+from solver.actions.probe import Probe
 from solver.actions.pull import Pull
 from solver.actions.release import Release
 from solver.actions.staple import Staple
@@ -28,6 +30,8 @@ __all__ = [
     "InsertNeedle",
     "Insufflate",
     "Mobilise",
+    "Palpate",
+    "Probe",
     "Pull",
     "Release",
     "Staple",

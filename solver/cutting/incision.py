@@ -79,9 +79,7 @@ def _check_shape(organ: OrganMesh, shape: Array) -> None:
     if np.shape(shape) != organ.points.shape:
         raise SolverError(f"Positions have shape {np.shape(shape)}; the organ has {organ.points.shape}.")
     if not np.isfinite(shape).all():
-        raise SolverError(
-            "The positions hold values that are not finite; restore an earlier state and cut again."
-        )
+        raise SolverError("The positions hold values that are not finite; restore an earlier state and cut again.")
     flat = int((volumes_of(np.ascontiguousarray(shape, dtype=np.float64), organ.tets) <= 0).sum())
     if flat:
         raise SolverError(
@@ -90,13 +88,7 @@ def _check_shape(organ: OrganMesh, shape: Array) -> None:
 
 
 def _opened(
-    organ: OrganMesh,
-    positions: Array,
-    sheet: Sheet | Values,
-    mesh: Mesh,
-    marks: Marks,
-    tets: Ints,
-    parent: Ints,
+    organ: OrganMesh, positions: Array, sheet: Sheet | Values, mesh: Mesh, marks: Marks, tets: Ints, parent: Ints
 ) -> TopologyChange:
     """Open the facets on the sheet and put the new mesh together."""
     count = len(organ.points)

@@ -70,11 +70,15 @@ def without(organ: OrganMesh, tets: NDArray[np.int64] | NDArray[np.bool_]) -> To
     used, local = np.unique(opened.tets, return_inverse=True)
     after_tets = local.reshape(-1, 4)
     original = opened.original[used]
-    after = OrganMesh(organ.points[original], after_tets, organ.region[kept], organ.structures, organ.report)
+    after = OrganMesh(
+        organ.points[original], after_tets, organ.region[kept], organ.structures, organ.report
+    )
     tet, facet = np.nonzero(bare[kept])
     raw = after_tets[tet[:, None], FACETS_OF_TET[facet]]
     parents = np.stack([original, original], axis=1)
-    return TopologyChange(organ, after, parents, np.zeros(len(used)), kept, raw, area_mm2(after.points, raw))
+    return TopologyChange(
+        organ, after, parents, np.zeros(len(used)), kept, raw, area_mm2(after.points, raw)
+    )
 
 
 def area_mm2(points: Array, facets: Ints) -> float:

@@ -172,7 +172,9 @@ def levels(sheet: Sheet | Values, positions: Array) -> Array:
     return np.asarray(values - sheet.level)
 
 
-def _crossings(sheet: Sheet | Values, positions: Array, edges: Ints, level: Array) -> tuple[Array, Flags]:
+def _crossings(
+    sheet: Sheet | Values, positions: Array, edges: Ints, level: Array
+) -> tuple[Array, Flags]:
     """Share along each edge at which φ vanishes, and whether it does."""
     a, b = positions[edges[:, 0]], positions[edges[:, 1]]
     fa, fb = level[edges[:, 0]], level[edges[:, 1]]

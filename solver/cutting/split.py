@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+
 def split(mesh: Mesh, marks: Marks) -> tuple[Ints, Ints]:
     """Split the tetrahedra of a mesh along its cut edges.
 
