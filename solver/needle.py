@@ -36,8 +36,10 @@ Where = Literal["outside", "surface", "inside"]
 
 # Slip at which friction and cutting are at their limit, mm.
 ELASTIC_MM = 0.1
+# The same before a surface, where far more force comes with it: many times less than the surface is taken along.
+SURFACE_ELASTIC_MM = 0.5
 # Stiffness with which a place is kept on the axis, mN/mm: many times that of the tissue around it.
-GUIDING_MN_MM = 2000.0
+GUIDING_MN_MM = 10000.0
 # A surface moves no farther than this in one step, mm.
 MOVING_MM = 2.0
 # The shaft holds the tissue at places this far apart, mm; each stands for the way to the next.
@@ -183,7 +185,7 @@ class Needle(LiveLoad):
             none, 0.0, False, none, np.zeros(0), np.zeros(0), seen_mm=depth_mm,
         )  # fmt: skip
 
-    def to(self, depth_mm: float, withdrawing: bool = False) -> Needle:
+    def pushed(self, depth_mm: float, withdrawing: bool = False) -> Needle:
         """Pushed, or drawn back, to a depth."""
         return replace(self, depth_mm=depth_mm, withdrawing=withdrawing)
 
@@ -214,15 +216,21 @@ class Needle(LiveLoad):
         table = self.forces.puncture_mN if self.where == "surface" else self.forces.cutting_mN
         return float(table[self.organ.region[self.tip.tet[0]]])
 
+    @property
+    def _tip_elastic(self) -> float:
+        return SURFACE_ELASTIC_MM if self.where == "surface" else ELASTIC_MM
+
     def _slips(self, positions: Array) -> tuple[Array, Array, Array]:
         """Slip, limit and stiffness along the axis of the shaft's places and, last, of the tip's."""
         slip = self.depth_mm - self.slip_mm - self._along(self.shaft.points(positions))
         limit = self.forces.friction_mN_mm * self.length_mm
+        elastic = np.full(len(limit), ELASTIC_MM)
         if len(self.tip):
             ahead = self.depth_mm - self._along(self.tip.points(positions))
             slip = np.append(slip, np.maximum(ahead, 0.0))
             limit = np.append(limit, self._tip_limit)
-        return slip, limit, limit / ELASTIC_MM
+            elastic = np.append(elastic, self._tip_elastic)
+        return slip, limit, limit / elastic
 
     def _places(self) -> Anchors:
         return self.shaft.joined(self.tip)
@@ -252,7 +260,7 @@ class Needle(LiveLoad):
         gradient = GUIDING_MN_MM * aside - np.outer(push, self.direction)
         return energy, self._places().spread(gradient, len(positions))
 
-    def coupled_stiffness(self, positions: Array) -> tuple[Ints, Array]:
+    def coupled_stiffness(self, positions: Array, convex: bool = False) -> tuple[Ints, Array]:
         """Of places that stick along the axis, and of all across it."""
         slip, limit, stiffness = self._slips(positions)
         sticks = np.abs(stiffness * slip) < limit
@@ -313,7 +321,7 @@ class Needle(LiveLoad):
             return (
                 self if self.leaving else replace(self, where="outside", tip=self.tip.taken(np.zeros(0, int)))
             )
-        if ahead < ELASTIC_MM * (1 - 1e-6):
+        if ahead < SURFACE_ELASTIC_MM * (1 - 1e-6):
             return self
         through = Puncture(
             self.leaving, self.axial_N(positions), self.tip_mm, max(self.depth_mm - self.touched_mm, 0.0)

@@ -160,7 +160,7 @@ class Threads(LiveLoad):
         np.add.at(force, first, -pull)
         return energy, self.anchors.spread(force, len(positions))
 
-    def coupled_stiffness(self, positions: Array) -> tuple[Ints, Array]:
+    def coupled_stiffness(self, positions: Array, convex: bool = False) -> tuple[Ints, Array]:
         """k along each taut thread that the hand does not let slip, and what its tension holds across it."""
         first, way, length = self._segments(positions)
         total = np.bincount(self.thread[first], length, minlength=len(self.free_mm))

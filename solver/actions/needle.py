@@ -156,4 +156,4 @@ def push(field: OperativeField, tool: str, depth_mm: float, withdrawing: bool = 
     """Bring a needle to a depth."""
     needle = field.live.loads[tool]
     assert isinstance(needle, Needle)
-    field.live.add_load(tool, needle.to(depth_mm, withdrawing))
+    field.live.add_load(tool, needle.pushed(depth_mm, withdrawing))
