@@ -355,12 +355,14 @@ class Needle(LiveLoad):
         return needle if tip is None else replace(needle, tip=tip)
 
     def _rubbing(self, positions: Array, until: float) -> Needle:
-        """The last place of the shaft stands for the tissue from there to a depth, mm."""
+        """Every place of the shaft stands for the tissue from there to the next, the last to a depth, mm."""
         if not len(self.shaft):
             return self
-        length = self.length_mm.copy()
-        length[-1] = max(until - float(self._along(self.shaft.points(positions)[-1:])[0]), 0.0)
-        return replace(self, length_mm=length)
+        at = np.append(self._along(self.shaft.points(positions)), until)
+        stands = self.length_mm > 0
+        stands[-1] = True
+        # A place at which the needle left the tissue stands for nothing.
+        return replace(self, length_mm=np.where(stands, np.maximum(np.diff(at), 1e-6), 0.0))
 
     def _crossed(self, positions: Array, place: Anchors) -> Needle:
         """With one more place on the shaft, which sticks from now on."""

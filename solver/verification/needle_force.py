@@ -60,7 +60,7 @@ def profile(again: bool = False) -> tuple[Array, Array, Array, float]:
         length = needle.depth_mm - needle.axis_entry_mm(positions)
         rows.append((needle.tip_mm[0], length, needle.axial_N(positions)))
     depth, length, force = np.array(rows).T
-    return depth, length, force, needle.punctures[0].force_N
+    return depth, length, force, float(field.events[0].values["force_N"])
 
 
 def run() -> list[Row]:
