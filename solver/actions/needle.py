@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from solver.actions.act import FRAME_S, ITERATIONS, Act, Vector, checked_name, checked_number, checked_vector
-from solver.anchors import Anchors
+from solver.anchors import Anchors, located, surface_crossed
 from solver.errors import SolverError
 from solver.insertion import Insertion
-from solver.needle import GAUGE_18_MM, Needle, NeedleForces, located, surface_crossed
+from solver.needle import GAUGE_18_MM, Needle, NeedleForces
 
 if TYPE_CHECKING:
     from solver.field import OperativeField

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from solver.actions import Grasp, Hold, InsertNeedle, Pull, WithdrawNeedle, from_json
+from solver.anchors import located, surface_crossed
 from solver.attachments import Attachment
 from solver.body import Body
 from solver.errors import SolverError
 from solver.field import OperativeField
 from solver.insertion import pieces_met, segment_distance
 from solver.interactive import Interactive
-from solver.needle import Needle, NeedleForces, located, surface_crossed
+from solver.needle import Needle, NeedleForces
 from solver.topology import TopologyChange
 from solver.verification.blocks import kuhn_block
 
