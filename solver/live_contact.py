@@ -1,15 +1,15 @@
 """LiveContact: a rigid tool that touches live tissue.
 
-With the gap g, the signed distance of a point of the outer surface to the tool, and d = h − g the depth in a layer of
-thickness h around it, the tool pushes with the pressure (per area of the stress-free shape)
+With the gap g, the signed distance of a point of the outer surface to the tool, and d = h/2 − g the depth in a layer of
+thickness h about its surface, the tool pushes with the pressure (per area of the stress-free shape)
 
     p = ε d²/(2 h) for 0 < d < h,   p = ε (d − h/2) beyond,
 
 a penalty (Wriggers 2006, Computational Contact Mechanics, ch. 6) whose onset is smoothed so that its energy has two
 continuous derivatives; a layer in which contact sets in before the surfaces meet is also what the barrier of Li et
-al. (2020, ACM Trans Graph 39:49) acts in. Halfway through the onset the gap is zero, so that light contact neither
-enters the tool nor hovers above it by more than h/2. Beyond, the depth is p/ε; ε is chosen stiff and not
-compensated for, because the quasi-Newton step knows it exactly (`coupled_stiffness`).
+al. (2020, ACM Trans Graph 39:49) acts in. Light contact neither enters the tool nor hovers above it by more than h/2.
+Beyond, the depth is about p/ε; ε is chosen stiff, because every step solves for the contact exactly
+(`solver.coupling`).
 
 Friction follows Coulomb's law, |t| ≤ μ p. Every point sticks to a place on the tool by an elastic slip no longer than
 `SLIP_MM`, whose energy is quadratic up to it and linear beyond, with the pressure of the beginning of the step (the
@@ -37,9 +37,9 @@ from solver.topology import TopologyChange
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LAYER_MM = 0.01
-# Pressure at which the gap is zero, over the shear modulus of the stiffest tissue.
-ONSET_PRESSURE = 5.0
+LAYER_MM = 0.02
+# Pressure at which the gap is zero (ε h/8), over the shear modulus of the stiffest tissue.
+ONSET_PRESSURE = 2.5
 SLIP_MM = 0.02
 # Largest way between two iterations over the tool's half-thickness; it waits while the tissue is deeper than a quarter.
 LONGEST_WAY, DEEPEST = 0.5, 0.25
@@ -124,7 +124,7 @@ class LiveContact(LiveLoad):
         if not (np.isfinite(friction) and friction >= 0):
             raise SolverError(f"The friction of '{name}' is {friction:g}; it must be zero or positive.")
         shear = max(tissue.law.initial_shear_kPa for tissue in body.tissues.values())
-        penalty = 2 * ONSET_PRESSURE * shear / LAYER_MM
+        penalty = 8 * ONSET_PRESSURE * shear / LAYER_MM
         surface = TouchedSurface.of(body.organ.exterior, body.reference_points, tool.size_mm)
         return cls(
             name, tool, tool.position_mm, surface, body.reference_points, penalty, float(friction)
@@ -202,7 +202,7 @@ class LiveContact(LiveLoad):
         low, high = self.tool.low_mm - LAYER_MM, self.tool.high_mm + LAYER_MM
         within = np.flatnonzero(((own > low) & (own < high)).all(axis=1))
         found = self.tool.distance(places[within])
-        depth = LAYER_MM - found.gap
+        depth = LAYER_MM / 2 - found.gap
         active = depth > 0
         kept = within[active]
         facet = rows[kept // q]
@@ -266,7 +266,7 @@ class LiveContact(LiveLoad):
 
     def penetration_mm(self, positions: Array) -> float:
         """How deep the farthest point of the surface is in the tool, mm."""
-        return max(0.0, float(self.touch(positions).depth.max(initial=0.0)) - LAYER_MM)
+        return max(0.0, float(self.touch(positions).depth.max(initial=0.0)) - LAYER_MM / 2)
 
     def pressure_kPa(self, positions: Array) -> float:
         """Largest pressure of the tool, kPa."""
