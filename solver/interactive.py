@@ -452,7 +452,7 @@ class Interactive:
         """The tissue's own step, corrected by what coupled loads answer on the way."""
         expected = self._expected
         if expected is None:
-            expected = sum((load.evaluate(self.positions)[1] for load in coupled.values()), np.zeros_like(self._u))
+            expected = np.zeros_like(self._u)
         own = self._own_gradient() + expected
         own.reshape(-1)[self._response.held] = 0.0
         while True:
