@@ -19,7 +19,7 @@ worked out once for each vertex and kept until the tangent or what is held chang
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class _Joined:
     """One step being sought: the vertices that loads have joined so far, the forces λ there, and where they lead."""
 
     def __init__(
-        self, response: Response, loads: Sequence[LiveLoad], positions: Array, step: Array, expected: Array
+        self, response: Response, loads: Mapping[str, LiveLoad], positions: Array, step: Array, expected: Array
     ) -> None:
         self._response, self._loads = response, loads
         self._positions, self._step, self._expected = positions, step, expected
@@ -60,13 +60,21 @@ class _Joined:
         compliance = self.columns[:, _unknowns(every)]
         self.compliance = 0.5 * (compliance + compliance.T)
 
-    def linearised(self) -> None:
-        """The forces that balance, were the loads linear from where the tissue is, and where they lead."""
-        gradient = _gradient(self._loads, self._positions)[1]
+    def linearised(self, hops: Mapping[str, Array]) -> None:
+        """The forces that balance, were each load linear around the tissue carried along with it, and where they lead.
+
+        Carried along, the tissue touches a tool that has moved as it did before.
+        """
+        shifted = {name: self._positions + hops.get(name, 0.0) for name in self._loads}
+        gradient = sum(load.evaluate(shifted[name])[1] for name, load in self._loads.items())
         self.take(np.flatnonzero(gradient.any(axis=1) | self._expected.any(axis=1)))
         at = self.vertices
-        stiffness = self._stiffness(self._positions, convex=True)
-        sought = (self._expected[at] - gradient[at]).ravel() - stiffness @ self._step[at].ravel()
+        stiffness = np.zeros_like(self.compliance)
+        sought = (self._expected[at] - gradient[at]).ravel()
+        for name, load in self._loads.items():
+            own = self._stiffness_of(load, shifted[name], convex=True)
+            sought -= own @ (self._step[at] - hops.get(name, 0.0)).ravel()
+            stiffness += own
         self._go(self._solved(stiffness, sought))
 
     def improved(self) -> bool:
@@ -77,19 +85,38 @@ class _Joined:
         missing = wanted - self.force
         if np.abs(missing).max(initial=0.0) <= SMALLEST_MN + RELATIVE_CHANGE * np.abs(wanted).max(initial=0.0):
             return False
-        start, value = self.force, self._value()
         # Exact first; where the load's own curvature misleads, its convex part, along which the way is down.
-        for convex, shares in ((False, (1.0, 0.4)), (True, (1.0, 0.5, 0.25, 0.1, 0.03))):
-            change = self._solved(self._stiffness(self._positions + self.d, convex), missing)
-            slope = -float(missing @ (self.compliance @ change))
-            if slope >= 0:
-                continue
-            before = self.d, self.gradient, self.energy
-            for share in shares:
-                self._go(start + share * change)
-                if self._value() <= value + 1e-4 * share * slope + 1e-12 * abs(value):
+        return self._descended(missing, convex=False, trials=2) or self._descended(missing, convex=True, trials=12)
+
+    def _descended(self, missing: Array, convex: bool, trials: int) -> bool:
+        """Go along Newton's direction to where the way is no longer down; False, and back, if it is not found."""
+        change = self._solved(self._stiffness(self._positions + self.d, convex), missing)
+        answered = self.compliance @ change
+        slope = -float(missing @ answered)
+        if slope >= 0:
+            return False
+        start, value, before = self.force, self._value(), (self.d, self.gradient, self.energy)
+        low, high, low_slope, high_slope = 0.0, np.inf, slope, np.inf
+        share = 1.0
+        for _ in range(trials):
+            self._go(start + share * change)
+            at = self.vertices
+            here = float((self.force + (self.gradient - self._expected)[at].ravel()) @ answered)
+            if self._value() <= value + 1e-4 * share * slope + 1e-12 * abs(value):
+                if abs(here) <= 0.5 * abs(slope) or share == 1.0:
                     return True
-            self.force, (self.d, self.gradient, self.energy) = start, before
+                low, low_slope = share, min(here, 0.0)
+            else:
+                high, high_slope = share, here
+            if not np.isfinite(high):
+                return True
+            # A load that sets in on the way makes the slope turn sharply: regula falsi, kept off the ends.
+            middle = low + (high - low) * low_slope / (low_slope - high_slope) if high_slope > 0 else low
+            share = float(np.clip(middle, low + 0.05 * (high - low), low + 0.7 * (high - low)))
+        if low > 0:
+            self._go(start + low * change)
+            return True
+        self.force, (self.d, self.gradient, self.energy) = start, before
         return False
 
     def _go(self, force: Array) -> None:
@@ -103,12 +130,16 @@ class _Joined:
         return elastic + self.energy - float(np.vdot(self._expected, self.d))
 
     def _stiffness(self, positions: Array, convex: bool) -> Array:
-        """Second derivative of the loads among the joined vertices."""
+        return sum(self._stiffness_of(load, positions, convex) for load in self._loads.values())
+
+    def _stiffness_of(self, load: LiveLoad, positions: Array, convex: bool) -> Array:
+        """Second derivative of a load among the joined vertices."""
         found = np.zeros_like(self.compliance)
-        for load in self._loads:
-            vertices, matrix = load.coupled_stiffness(positions, convex)
-            place = _unknowns(np.searchsorted(self.vertices, vertices))
-            found[np.ix_(place, place)] += matrix
+        vertices, matrix = load.coupled_stiffness(positions, convex)
+        known = np.isin(vertices, self.vertices)
+        place = _unknowns(np.searchsorted(self.vertices, vertices[known]))
+        own = _unknowns(np.flatnonzero(known))
+        found[np.ix_(place, place)] = matrix[np.ix_(own, own)]
         return found
 
     def _solved(self, stiffness: Array, right: Array) -> Array:
@@ -117,19 +148,26 @@ class _Joined:
 
 
 def coupled_step(
-    response: Response, loads: Sequence[LiveLoad], positions: Array, step: Array, expected: Array
+    response: Response,
+    loads: Mapping[str, LiveLoad],
+    positions: Array,
+    step: Array,
+    expected: Array,
+    hops: Mapping[str, Array],
 ) -> tuple[Array, Array]:
     """The tissue's own step, corrected by what loads answer on the way.
 
     Parameters
     ----------
     response : Response
-    loads : sequence of LiveLoad
+    loads : mapping of str to LiveLoad
         Those that are `coupled`.
     positions, step : ndarray, shape (n, 3), float64
         Where the vertices are, and the tissue's own answer d₀, mm.
     expected : ndarray, shape (n, 3), float64
         The gradient f of the loads that d₀ answers to, mN.
+    hops : mapping of str to ndarray, shape (3,)
+        How far the tools of the loads have moved since the tissue came to these positions, mm.
 
     Returns
     -------
@@ -139,15 +177,15 @@ def coupled_step(
         Of the loads at its end, mN: what to expect of them next.
     """
     joined = _Joined(response, loads, positions, step, expected)
-    joined.linearised()
+    joined.linearised(hops)
     for _ in range(LOCAL_ITERATIONS):
         if not joined.improved():
             break
     return joined.d, joined.gradient
 
 
-def _gradient(loads: Sequence[LiveLoad], positions: Array) -> tuple[float, Array]:
-    found = [load.evaluate(positions) for load in loads]
+def _gradient(loads: Mapping[str, LiveLoad], positions: Array) -> tuple[float, Array]:
+    found = [load.evaluate(positions) for load in loads.values()]
     return sum(energy for energy, _ in found), sum(gradient for _, gradient in found)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -82,6 +82,7 @@ class Snapshot:
     frames: int
     expected: Array | None = None
     foreseen: Array | None = None
+    hops: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Interactive:
@@ -137,6 +138,8 @@ class Interactive:
         # What coupled loads were foreseen to add to the gradient at the end of the last step, and of the next one.
         self._expected: Array | None = None
         self._foreseen: Array | None = None
+        # How far the tools of loads have moved since the last step, mm.
+        self._hops: dict[str, Array] = {}
         self._curvature = Curvature()
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
@@ -454,19 +457,21 @@ class Interactive:
                 self._direction = -self._response.to_force(self._free_gradient)
         return self._direction
 
-    def _coupled(self) -> list[LiveLoad]:
-        return [load for load in self._loads.values() if load.coupled]
+    def _coupled(self) -> dict[str, LiveLoad]:
+        return {name: load for name, load in self._loads.items() if load.coupled}
 
-    def _coupled_step(self, coupled: list[LiveLoad]) -> Array:
+    def _coupled_step(self, coupled: dict[str, LiveLoad]) -> Array:
         """The tissue's own step, corrected by what coupled loads answer on the way."""
         expected = self._expected
         if expected is None:
-            expected = sum((load.evaluate(self.positions)[1] for load in coupled), np.zeros_like(self._u))
+            expected = np.zeros_like(self._u)
         own = self._own_gradient() + expected
         own.reshape(-1)[self._response.held] = 0.0
         while True:
             answer = self._curvature.direction(own, self._response.to_force)
-            step, foreseen = coupled_step(self._response, coupled, self.positions, answer, expected)
+            step, foreseen = coupled_step(
+                self._response, coupled, self.positions, answer, expected, self._hops
+            )
             if not len(self._curvature) or float(np.vdot(step, self._free_gradient)) <= 0:
                 self._foreseen = foreseen
                 return step
@@ -484,7 +489,7 @@ class Interactive:
 
     def _follow(self) -> bool:
         """Carry the patches after their tools; True if any moved."""
-        self._replace_loads(lambda load: load.followed(self.positions))
+        self._advance_tools()
         waiting = {name: p for name, p in self._patches.items() if p.holding and np.any(p.pending_mm)}
         for name in [name for name, patch in waiting.items() if not len(patch.vertices)]:
             # What it held was taken out and is carried away in its jaws.
@@ -515,6 +520,16 @@ class Interactive:
         self._stuck = True
         return False
 
+    def _advance_tools(self) -> None:
+        """Let the tools of loads go on; how far each has gone since the last iteration is kept."""
+        before = {name: load.tools_mm().get(name) for name, load in self._loads.items()}
+        self._replace_loads(lambda load: load.followed(self.positions))
+        for name, place in before.items():
+            if place is not None:
+                hop = self._loads[name].tools_mm()[name] - place
+                if np.any(hop):
+                    self._hops = {**self._hops, name: self._hops.get(name, np.zeros(3)) + hop}
+
     def _iterate(self) -> None:
         """One quasi-Newton step along which the energy falls."""
         started = time.perf_counter()
@@ -541,6 +556,7 @@ class Interactive:
             self._give_way()
             return
         before, self._expected = self._own_gradient(), self._foreseen
+        self._hops = {}
         self._accept(u, energy, gradient, smallest)
         self._curvature.learn(share * step, self._own_gradient() - before)
         poor = self._distance()[0] > max(POOR_CONTRACTION * length, CONVERGED_MM)
@@ -550,7 +566,7 @@ class Interactive:
     def _own_gradient(self) -> Array:
         """The free gradient without what coupled loads add, which the curvature has not to learn."""
         own = self._free_gradient
-        for load in self._coupled():
+        for load in self._coupled().values():
             added = load.evaluate(self.positions)[1]
             added.reshape(-1)[self._response.held] = 0.0
             own = own - added
@@ -683,7 +699,7 @@ class Interactive:
         self._topologies += 1
         self.topology = self._topologies
         self._refactoring = None
-        self._expected = self._foreseen = None
+        self._expected, self._foreseen, self._hops = None, None, {}
         self._curvature.clear()
         self._use(successor.factor, successor.response, successor.at)
         self._take_hold()
@@ -697,6 +713,7 @@ class Interactive:
             self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
             self._direction, self._slow, self._stuck, self._frames, self._expected, self._foreseen,
+            self._hops,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -715,6 +732,7 @@ class Interactive:
         self._direction, self._slow = snapshot.direction, snapshot.slow
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
         self._expected, self._foreseen = snapshot.expected, snapshot.foreseen
+        self._hops = dict(snapshot.hops)
 
     def reset(self) -> None:
         """Go back to where the tissue rested at first, whole, with no tool on it."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from solver.errors import SolverError
 from solver.live_contact import LiveContact
+from solver.rigid import inside
 from solver.tools import Tool
 
 if TYPE_CHECKING:
@@ -56,8 +57,13 @@ def first_touch(field: OperativeField, probe: Tool, point: Array, direction: Arr
     positions = field.live.positions
     size = probe.size_mm
 
+    corners = positions[field.organ.exterior]
+
     def gap(at_mm: float) -> float:
-        return contact.placed(point + at_mm * direction).gap_mm(positions, REACH_MM)
+        place = point + at_mm * direction
+        if inside(place, corners):
+            return -size
+        return contact.placed(place).gap_mm(positions, REACH_MM)
 
     at, x, y, z = -size - TOUCHING_MM, *point
     while gap(at) <= 0:
