@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+# Corrections end when the tip is level with the target within this, or after so many steps.
+LEVEL_MM, CORRECTIONS = 0.1, 300
+
 
 @dataclass(frozen=True, eq=False)
 class Insertion:
@@ -39,6 +42,16 @@ class Insertion:
         Vessels met: system and node of the piece.
     vessels : int
         Vessels met, pieces that hang together counted once.
+    speed_mm_s : float
+        With which the needle is pushed on once it has arrived, until its tip is level with the target; 0 leaves it.
+    arrived : bool
+        Whether it was pushed as far as it was meant to.
+    arrived_error_mm : float or None
+        Distance from the tip to the target when it arrived.
+    steps : int
+        That it was pushed on.
+    reported : bool
+        Whether it was told what became of it.
     """
 
     load: str
@@ -48,6 +61,11 @@ class Insertion:
     told: int = 0
     crossed: frozenset[tuple[str, int]] = frozenset()
     vessels: int = 0
+    speed_mm_s: float = 0.0
+    arrived: bool = False
+    arrived_error_mm: float | None = None
+    steps: int = 0
+    reported: bool = False
 
     def advanced(self, operated: OperativeField, seconds: float) -> Insertion:
         """Look at what the needle has done since."""
@@ -65,7 +83,26 @@ class Insertion:
                 place_mm=[round(float(v), 2) for v in puncture.place_mm],
             )
         seen = replace(self, told=len(needle.punctures), depth_mm=max(self.depth_mm, needle.depth_mm))
-        return seen._meeting_vessels(operated, needle, self.depth_mm)
+        seen = seen._meeting_vessels(operated, needle, self.depth_mm)
+        return seen._arriving(operated, needle, seconds)
+
+    def _arriving(self, operated: OperativeField, needle: Needle, seconds: float) -> Insertion:
+        """Push the needle on where it is to be corrected, and tell what became of it when it has come to its end."""
+        if not self.arrived or self.reported or needle.seen_mm != needle.depth_mm:
+            return self
+        if self.target.lost.any():
+            return replace(self, reported=True)
+        vector, along, _ = self.miss(operated)
+        first = self.arrived_error_mm
+        at = replace(self, arrived_error_mm=float(np.linalg.norm(vector)) if first is None else first)
+        if self.speed_mm_s and along >= LEVEL_MM and self.steps < CORRECTIONS:
+            if seconds > 0:
+                step = min(along, self.speed_mm_s * seconds)
+                operated.live.add_load(self.load, needle.pushed(needle.depth_mm + step))
+                return replace(at, steps=self.steps + 1)
+            return at
+        at._report(operated)
+        return replace(at, reported=True)
 
     def _meeting_vessels(self, operated: OperativeField, needle: Needle, since: float) -> Insertion:
         if needle.where != "inside" or needle.depth_mm <= since:
@@ -98,7 +135,7 @@ class Insertion:
         along = float(vector @ needle.direction)
         return vector, along, float(np.linalg.norm(vector - along * needle.direction))
 
-    def report(self, operated: OperativeField, **more: Any) -> None:
+    def _report(self, operated: OperativeField) -> None:
         """Tell what became of the needle."""
         needle = operated.live.loads[self.load]
         assert isinstance(needle, Needle)
@@ -119,7 +156,7 @@ class Insertion:
             punctures=len(needle.punctures),
             vessels_crossed=self.vessels,
             peak_force_N=needle.peak_N,
-            **more,
+            **({"uncorrected_error_mm": self.arrived_error_mm} if self.speed_mm_s else {}),
         )
 
     def carried(self, change: TopologyChange) -> Insertion:

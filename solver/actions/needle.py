@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # An entry this far below the surface is still on it.
 BELOW_MM = 3.0
-# Corrections end when the tip is level with the target within this, or after so many frames.
-LEVEL_MM, CORRECTIONS = 0.1, 300
+# A target this far outside is still on the surface: rounding.
+ROUNDING_MM = 0.1
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class InsertNeedle(Act):
         if place is None:
             # Names the distance where it is off; on the surface itself rounding decides.
             place = Anchors.at(organ, live.positions, target, "The target")
-            if np.linalg.norm(place.points(live.positions)[0] - target) > LEVEL_MM:
+            if np.linalg.norm(place.points(live.positions)[0] - target) > ROUNDING_MM:
                 raise SolverError("The target is outside the organ; choose one inside.")
         way = target - entry
         reach = float(np.linalg.norm(way))
@@ -102,10 +102,14 @@ class InsertNeedle(Act):
             live.body, self.diameter_mm, self.cutting_N, self.puncture_N, self.friction_N_mm
         )
         live.add_load(self.tool, Needle.before(self.tool, organ, entry, direction, start, forces))
-        field.processes = {**field.processes, self.tool: Insertion(self.tool, place, target, start)}
+        onwards = self.speed_mm_s if self.correct else 0.0
+        noted = Insertion(self.tool, place, target, start, speed_mm_s=onwards)
+        field.processes = {**field.processes, self.tool: noted}
 
         def carry(share: float) -> None:
             push(field, self.tool, start + share * (reach - start))
+            if share >= 1.0:
+                field.processes = {**field.processes, self.tool: replace(self._noted(field), arrived=True)}
 
         return carry
 
@@ -130,25 +134,20 @@ class InsertNeedle(Act):
         iterations: int = ITERATIONS,
         carry: Callable[[float], None] | None = None,
     ) -> Iterator[Frame]:
-        """Push it in, correct its depth if that is wanted, and tell what became of it."""
+        """Push it in; the frames go on while its depth is corrected."""
         yield from super().run(field, frame_s, iterations, carry)
-        arrived = float(np.linalg.norm(self._noted(field).miss(field)[0]))
-        for _ in range(CORRECTIONS if self.correct else 0):
-            needle = field.live.loads[self.tool]
-            assert isinstance(needle, Needle)
-            ahead = self._noted(field).miss(field)[1]
-            if ahead < LEVEL_MM:
-                break
-            push(field, self.tool, needle.depth_mm + min(ahead, self.speed_mm_s * frame_s))
+        while not self._looked(field).reported:
             yield field.step(iterations=iterations, advance_s=frame_s)
-        self._noted(field).report(field, **({"uncorrected_error_mm": arrived} if self.correct else {}))
+
+    def _looked(self, field: OperativeField) -> Insertion:
+        """What was noted, the last step included."""
+        noted = self._noted(field).advanced(field, 0.0)
+        field.processes = {**field.processes, self.tool: noted}
+        return noted
 
     def _noted(self, field: OperativeField) -> Insertion:
-        """What was noted, up to now."""
         noted = field.processes[self.tool]
         assert isinstance(noted, Insertion)
-        noted = noted.advanced(field, 0.0)
-        field.processes = {**field.processes, self.tool: noted}
         return noted
 
 

@@ -282,3 +282,16 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(field):
     with pytest.raises(SolverError, match="already something named 'n'"):
         carry_out(field, InsertNeedle("n", ENTRY, TARGET))
     assert isinstance(field.live.loads["n"], Needle)
+
+
+def test_carried_by_a_clock_it_is_corrected_and_reported_all_the_same(field):
+    """As the live session does: begun, carried to shares of its course, then left to the processes."""
+    carry = InsertNeedle("needle", ENTRY, TARGET, 10.0, correct=True).begin(field)
+    for share in np.linspace(0.05, 1.0, 25):
+        carry(float(share))
+        field.step(iterations=3, advance_s=0.13)
+    for _ in range(40):
+        field.step(iterations=3, advance_s=0.1)
+    (event,) = told(field, "needle")
+    assert event["uncorrected_error_mm"] > event["targeting_error_mm"]
+    assert abs(event["along_mm"]) < 0.15
