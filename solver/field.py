@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from anatomy.mesh import OrganMesh
 from solver.effort import Effort
 from solver.event import Event
+from solver.limits import StrengthWatch
 from solver.topology import TopologyChange
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class OperativeField:
         self.vertex_data: dict[str, NDArray[Any]] = dict(vertex_data or {})
         self.events: tuple[Event, ...] = ()
         self.specimens: tuple[Specimen, ...] = ()
-        self.processes: dict[str, Process] = {}
+        self.processes: dict[str, Process] = {"strength": StrengthWatch.new()}
         self.effort: dict[str, Effort] = {}
         self._rest = self.snapshot()
 
