@@ -29,6 +29,7 @@ from solver.cutting.incision import FLOOR
 from solver.effort import Effort
 from solver.errors import SolverError
 from solver.event import Event
+from solver.limits import StrengthWatch
 from solver.live_motion import Motion
 from solver.live_relaxation import LiveRelaxation
 from solver.specimen import Division, Specimen, divide, specimens_of
@@ -132,7 +133,7 @@ class OperativeField:
         self.vertex_data: dict[str, NDArray[Any]] = dict(vertex_data or {})
         self.events: tuple[Event, ...] = ()
         self.specimens: tuple[Specimen, ...] = ()
-        self.processes: dict[str, Process] = dict(processes or {})
+        self.processes: dict[str, Process] = {"strength": StrengthWatch.new(), **(processes or {})}
         self.effort = Effort()
         self.whole_ml = float(self.organ.tet_volumes.sum()) / 1000.0
         self._real_time = False
