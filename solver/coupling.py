@@ -160,7 +160,9 @@ def coupled_step(
         at = joined.vertices
         wanted = (expected[at] - gradient[at]).ravel()
         missing = wanted - joined.force
-        if np.abs(missing).max(initial=0.0) <= SMALLEST_MN + RELATIVE_CHANGE * np.abs(wanted).max(initial=0.0):
+        if np.abs(missing).max(initial=0.0) <= SMALLEST_MN + RELATIVE_CHANGE * np.abs(wanted).max(
+            initial=0.0
+        ):
             break
         change = joined.solve(loads, positions + d, missing)
         value = joined.objective(joined.force, energy, expected, d)
@@ -183,4 +185,3 @@ def _gradient(loads: Sequence[LiveLoad], positions: Array) -> tuple[float, Array
 
 def _unknowns(vertices: Ints) -> Ints:
     return (3 * vertices[:, None] + np.arange(3)).ravel()
-

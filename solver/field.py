@@ -17,14 +17,19 @@ import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomy.lattice.topology import edges_of
 from anatomy.mesh import OrganMesh
+from solver.cutting.incision import FLOOR
 from solver.errors import SolverError
 from solver.event import Event
+from solver.live_motion import Motion
+from solver.live_relaxation import LiveRelaxation
 from solver.specimen import Division, Specimen, divide, specimens_of
 from solver.topology import TopologyChange
 
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
     from solver.successor import Successor
 
 Array = NDArray[np.float64]
+
+#: Length of a time step of tissue that moves, s; and most of them in a frame that has a time budget.
+STEP_S, MOST_STEPS = 1.0 / 60.0, 4
 
 
 class Process(Protocol):
@@ -72,6 +80,7 @@ class FieldSnapshot:
     specimens: tuple[Specimen, ...]
     processes: Mapping[str, Process]
     division: Division | None = None
+    pace: tuple[float, float] = (0.0, 0.0)
 
 
 class OperativeField:
@@ -114,6 +123,8 @@ class OperativeField:
         self.processes: dict[str, Process] = dict(processes or {})
         self.whole_ml = float(self.organ.tet_volumes.sum()) / 1000.0
         self._real_time = False
+        # Length of a time step of tissue that moves, s, 0 where it is quasi-static; and time that is still to pass.
+        self._step_s = self._owed_s = 0.0
         self._waiting: tuple[Division, Future[Successor]] | None = None
         self._seen_held: tuple[Any, ...] = ()
         self._rest = self.snapshot()
@@ -122,6 +133,13 @@ class OperativeField:
     def organ(self) -> OrganMesh:
         """The mesh as it is now, in the scanned shape."""
         return self.live.body.organ
+
+    @cached_property
+    def floor_mm(self) -> float:
+        """Shortest part of an edge that a cut leaves, the same however often the organ is cut."""
+        edges, _ = edges_of(self._rest.live.body.organ.tets)
+        points = self._rest.live.body.organ.points
+        return FLOOR * float(np.linalg.norm(points[edges[:, 1]] - points[edges[:, 0]], axis=1).mean())
 
     def tell(self, kind: str, text: str, **values: Any) -> None:
         """Note something a surgeon must know; `values` are the numbers in the sentence."""
@@ -138,7 +156,41 @@ class OperativeField:
             self._shed()
         for name in list(self.processes):
             self.processes[name] = self.processes[name].advanced(self, advance_s)
-        return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s)
+        if not self._step_s:
+            return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s)
+        self._owed_s += advance_s
+        steps = int(self._owed_s / self._step_s + 1e-9)
+        if not steps:
+            return self.live.step(iterations=0)
+        self._owed_s -= steps * self._step_s
+        # Where the machine cannot keep up, time in the tissue passes more slowly instead of in longer steps.
+        steps = steps if budget_s is None else min(steps, MOST_STEPS)
+        share_s = None if budget_s is None else budget_s / steps
+        for _ in range(steps):
+            frame = self.live.step(budget_s=share_s, iterations=iterations, advance_s=self._step_s)
+        return frame
+
+    def move_in_time(self, step_s: float = STEP_S) -> None:
+        """Let the tissue answer in time from now on, with inertia, viscosity and relaxation.
+
+        Parameters
+        ----------
+        step_s : float
+            Length of a time step, s, whatever the frame rate.
+        """
+        live = self.live
+        self._step_s, self._owed_s = step_s, 0.0
+        live.add_load("inertia", Motion.of(live.body, live.positions))
+        relaxation = LiveRelaxation.of(live.body, live.positions)
+        if relaxation is not None:
+            live.add_load("relaxation", relaxation)
+
+    def rest_at_once(self) -> None:
+        """Let the tissue go from equilibrium to equilibrium again."""
+        self._step_s = self._owed_s = 0.0
+        for name in ("inertia", "relaxation"):
+            if name in self.live.loads:
+                self.live.remove_load(name)
 
     # ------------------------------------------------------------------ topology
 
@@ -243,6 +295,7 @@ class OperativeField:
         return FieldSnapshot(
             self.live.snapshot(), dict(self.tet_data), dict(self.vertex_data), dict(self.vessels),
             self.events, self.specimens, dict(self.processes), self._waiting[0] if self._waiting else None,
+            (self._step_s, self._owed_s),
         )  # fmt: skip
 
     def restore(self, snapshot: FieldSnapshot) -> None:
@@ -253,6 +306,7 @@ class OperativeField:
         self.vessels = dict(snapshot.vessels)
         self.events, self.specimens = snapshot.events, snapshot.specimens
         self.processes = dict(snapshot.processes)
+        self._step_s, self._owed_s = snapshot.pace
         if snapshot.division is not None:
             self._apply(snapshot.division)
 

@@ -34,6 +34,7 @@ from solver.factor import Factor, definite_factor
 from solver.frame import Frame, Progressing
 from solver.live_load import LiveLoad
 from solver.mobility import check_answer, check_extent
+from solver.pairs import alone
 from solver.patch import Patch, find_patch
 from solver.response import Response
 from solver.resting import rest_points
@@ -58,6 +59,11 @@ OVERRUN_MM = 0.03
 POOR_CONTRACTION = 0.4
 # Where a frame has no time for an iteration, nothing shows the tangent's age; it is then renewed this often.
 RENEW_FRAMES = 20
+# A frame that no time passes in counts as this long for what goes on beside it.
+SHORTEST_FRAME_S = 1 / 60
+# Without a clock a tangent factored beside the frames is due after this time of the rehearsal, and this many operations
+# of its factorisation a second; measured: about twice what one core that is shared with the frames takes.
+REFACTORING_S, REFACTORING_PER_S = 0.05, 25e9
 ARMIJO = 1e-4
 
 
@@ -81,6 +87,8 @@ class Snapshot:
     slow: int
     stuck: bool
     frames: int
+    refactoring: Future[tuple[Factor, Response, Array]] | None
+    due_s: float
 
 
 class Interactive:
@@ -138,8 +146,10 @@ class Interactive:
         self._expected: Array | None = None
         self._foreseen: Array | None = None
         self._curvature = Curvature()
+        self._measured: tuple[Array, float, float] | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
+        self._due_s = 0.0
         self.time_s = 0.0
         self.topology = self._topologies = 0
         self._cost_s, self._frames = 0.0, 0
@@ -338,8 +348,8 @@ class Interactive:
         """
         started = time.perf_counter()
         self.time_s += advance_s
-        if budget_s is not None:
-            self._adopt()
+        self._due_s -= max(advance_s, SHORTEST_FRAME_S)
+        self._take_over(wait=budget_s is None)
         self._replace_loads(lambda load: load.begun(self.positions, advance_s))
         done = 0
         while True:
@@ -347,7 +357,7 @@ class Interactive:
             largest, mean = self._distance()
             if followed and not done:
                 self._learn_cost(time.perf_counter() - started)
-            if largest < IDLE_MM and not self._lag():
+            if largest < self._idle_mm() and not self._lag():
                 break
             if self._stuck or (iterations is not None and done >= iterations):
                 break
@@ -357,7 +367,7 @@ class Interactive:
             self._iterate()
             done += 1
             if self._slow >= 2:
-                self._renew(beside=budget_s is not None)
+                self._renew(beside=True)
         self._frames += 1
         self._replace_loads(lambda load: load.committed(self.positions, self.time_s))
         if budget_s is not None and self._frames >= RENEW_FRAMES and self._distance()[0] > 3 * CONVERGED_MM:
@@ -454,8 +464,15 @@ class Interactive:
 
     def _distance(self) -> tuple[float, float]:
         """Estimated distance to the converged state, mm: largest over vertices, and mean."""
-        lengths = np.linalg.norm(self._next_step(), axis=1)
-        return float(lengths.max()), float(lengths.mean())
+        step = self._next_step()
+        if self._measured is None or self._measured[0] is not step:
+            lengths = np.sqrt(np.einsum("ij,ij->i", step, step))
+            self._measured = step, float(lengths.max()), float(lengths.mean())
+        return self._measured[1:]
+
+    def _idle_mm(self) -> float:
+        """Iterations of a step stop here; errors of steps in time add up, so that a load that counts it may ask more."""
+        return min([IDLE_MM, *(load.tolerance_mm for load in self._loads.values())])
 
     def _lag(self) -> float:
         """How far the tissue is behind the tools, mm."""
@@ -560,6 +577,7 @@ class Interactive:
         if not beside:
             self._refactor()
         elif self._refactoring is None:
+            self._due_s = REFACTORING_S + self._factor.operations / REFACTORING_PER_S
             self._refactoring = self._beside.submit(
                 self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
             )
@@ -568,7 +586,7 @@ class Interactive:
     def _beside(self) -> ThreadPoolExecutor:
         """The thread that works beside the frames."""
         if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent", initializer=alone)
         return self._worker
 
     def _factored(
@@ -578,6 +596,7 @@ class Interactive:
 
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
+        self._refactoring = None
         try:
             self._use(*self._factored(self._u, self._holding(), tuple(self._loads.values())))
         except SolverError:
@@ -585,9 +604,13 @@ class Interactive:
             return False
         return True
 
-    def _adopt(self) -> None:
-        """Take a tangent factored beside the frames into use, once it is there."""
-        if self._refactoring is None or not self._refactoring.done():
+    def _take_over(self, wait: bool) -> None:
+        """Take a tangent factored beside the frames into use: once it is there, or just when it is due.
+
+        Without a clock the time at which it is due depends on the size of the tangent alone, so that a rehearsal
+        replays to the same numbers; where this machine takes longer, it is waited for.
+        """
+        if self._refactoring is None or not (self._due_s <= 0 if wait else self._refactoring.done()):
             return
         finished, self._refactoring = self._refactoring, None
         try:
@@ -672,6 +695,7 @@ class Interactive:
             self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
             self._direction, (self._expected, self._foreseen), self._slow, self._stuck, self._frames,
+            self._refactoring, self._due_s,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -691,6 +715,7 @@ class Interactive:
         self._direction, self._slow = snapshot.direction, snapshot.slow
         self._expected, self._foreseen = snapshot.expected
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
+        self._refactoring, self._due_s = snapshot.refactoring, snapshot.due_s
 
     def reset(self) -> None:
         """Go back to where the tissue rested at first, whole, with no tool on it and every attachment as it was."""

@@ -18,6 +18,11 @@ THREADS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity"
 _local = threading.local()
 
 
+def alone() -> None:
+    """Keep the calling thread to itself from now on: it works beside others and leaves them the second core."""
+    _local.alone = True
+
+
 def both(first: Callable[[], object], second: Callable[[], object], worth: bool = True) -> None:
     """Do two things that share nothing they write.
 
@@ -28,7 +33,7 @@ def both(first: Callable[[], object], second: Callable[[], object], worth: bool 
     worth : bool
         Whether they take longer than handing one of them over (some 50 µs).
     """
-    if THREADS < 2 or not worth:
+    if THREADS < 2 or not worth or getattr(_local, "alone", False):
         first()
         second()
         return

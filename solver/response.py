@@ -56,6 +56,13 @@ class Response:
             self._lift[tool] = lift
         return self._lift[tool]
 
+    def prepared(self) -> Response:
+        """This answer, with all that it finds when first asked for found."""
+        for tool, vertices in self.patches.items():
+            if len(vertices):
+                self._lifts(tool)
+        return self
+
     def to_force(self, force: Array) -> Array:
         """Displacement of the held body under a force.
 

@@ -112,7 +112,9 @@ def divide(
             removal = without(after.organ, goes)
             stays = after.changed(removal)
         still = held if removal is None else removal.vertices(held)
-        loose = unheld_pieces(stays, still)
+        # A cut that parts nothing lets nothing loose.
+        parted = removal is not None or change is None or stays.components.max() > body.components.max()
+        loose = unheld_pieces(stays, still) if parted else np.zeros(0, dtype=np.int64)
         if not len(loose):
             break
         free = np.isin(stays.components[stays.organ.tets[:, 0]], loose)

@@ -149,4 +149,4 @@ def factored(
     diagonal = averaged.pattern.indptr[: displacement.size]
     values[diagonal[(3 * held[:, None] + np.arange(3)).ravel()]] *= HELD_STIFFNESS
     filled = definite_factor(factor, values, diagonal)
-    return filled, Response(filled, averaged.vertices, patches)
+    return filled, Response(filled, averaged.vertices, patches).prepared()

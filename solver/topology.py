@@ -9,6 +9,7 @@ listener has to know how the change was made.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -135,6 +136,25 @@ class TopologyChange:
             Wound as `after.exterior`; facets laid open by the change are never among them.
         """
         return self.after.exterior[self.facet_parts(before) >= 0]
+
+    @cached_property
+    def raw_rows(self) -> Ints:
+        """Rows of `after.exterior` that the change has laid open."""
+        count = len(self.after.points)
+        return np.flatnonzero(np.isin(_keys(self.after.exterior, count), _keys(self.raw, count)))
+
+    def parts_of(self, patches: Sequence[Ints]) -> list[Ints]:
+        """Rows of `after.exterior` that are parts of each of several patches (k, 3) of exterior facets of `before`."""
+        count = len(self.before.points)
+        keys = _keys(self.before.exterior, count)
+        order = np.argsort(keys)
+        found = []
+        for patch in patches:
+            mine = np.zeros(len(keys) + 1, dtype=bool)  # the last is for facets that are part of none
+            if len(patch):
+                mine[order[np.searchsorted(keys[order], _keys(patch, count))]] = True
+            found.append(np.flatnonzero(mine[self._owner]))
+        return found
 
     def facet_parts(self, before: Ints) -> Ints:
         """For each exterior facet of `after`, the row of `before` it is a part of, −1 where there is none."""

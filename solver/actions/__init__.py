@@ -13,10 +13,13 @@ from solver.actions.desufflate import Desufflate
 from solver.actions.divide import Divide
 from solver.actions.grasp import Grasp
 from solver.actions.hold import Hold
+from solver.actions.incise import Incise
 from solver.actions.insufflate import Insufflate
 from solver.actions.mobilise import Mobilise
 from solver.actions.pull import Pull
 from solver.actions.release import Release
+from solver.actions.resect import Resect
+from solver.actions.respond import Respond
 from solver.actions.staple import Staple
 from solver.actions.suture import Suture
 from solver.actions.tilt import Tilt
@@ -30,10 +33,13 @@ __all__ = [
     "Divide",
     "Grasp",
     "Hold",
+    "Incise",
     "Insufflate",
     "Mobilise",
     "Pull",
     "Release",
+    "Resect",
+    "Respond",
     "Staple",
     "Suture",
     "Tilt",

@@ -73,7 +73,7 @@ def cut(
     deformed = np.ascontiguousarray(positions, dtype=np.float64)
     every = [deformed, *(np.ascontiguousarray(shape, dtype=np.float64) for shape in shapes)]
     marks = mark(mesh, every, sheet, floor)
-    tets, parent = split_well(mesh, marks, floor)
+    tets, parent = split_well(mesh, marks, every, floor)
     return _opened(organ, deformed, sheet, mesh, marks, tets, parent, CRUMB * (floor / FLOOR) ** 3)
 
 
@@ -81,7 +81,9 @@ def _check_shape(organ: OrganMesh, shape: Array) -> None:
     if np.shape(shape) != organ.points.shape:
         raise SolverError(f"Positions have shape {np.shape(shape)}; the organ has {organ.points.shape}.")
     if not np.isfinite(shape).all():
-        raise SolverError("The positions hold values that are not finite; restore an earlier state and cut again.")
+        raise SolverError(
+            "The positions hold values that are not finite; restore an earlier state and cut again."
+        )
     flat = int((volumes_of(np.ascontiguousarray(shape, dtype=np.float64), organ.tets) <= 0).sum())
     if flat:
         raise SolverError(
@@ -90,8 +92,14 @@ def _check_shape(organ: OrganMesh, shape: Array) -> None:
 
 
 def _opened(
-    organ: OrganMesh, positions: Array, sheet: Sheet | Values, mesh: Mesh, marks: Marks, tets: Ints,
-    parent: Ints, crumb_mm3: float,
+    organ: OrganMesh,
+    positions: Array,
+    sheet: Sheet | Values,
+    mesh: Mesh,
+    marks: Marks,
+    tets: Ints,
+    parent: Ints,
+    crumb_mm3: float,
 ) -> TopologyChange:
     """Open the facets on the sheet and put the new mesh together."""
     count = len(organ.points)
@@ -115,8 +123,8 @@ def _opened(
     opened = open_facets(tets, across, opposite, len(parents), None, volumes, crumb_mm3)
     if not opened.opened.any():
         raise SolverError(
-            f"The cut is too small to open tissue whose elements are {mesh.length.mean():.1f} mm wide; cut longer or "
-            "deeper, or mesh finer."
+            "The cut opens nothing: the tissue is open already there, or the cut is smaller than an element "
+            f"({mesh.length.mean():.1f} mm wide); cut elsewhere, longer or deeper, or mesh finer."
         )
     parents, weight = parents[opened.original], weight[opened.original]
     points = organ.points[parents[:, 0]]
