@@ -251,12 +251,17 @@ def _served(
     mine = mine & found.supplied
     if not mine.any():
         return {}
+    body = found.describe(
+        np.isin(organ.region, [v for v, s in organ.structures.items() if organ_of(s) == name])
+    )
     perfused, drained = found.ml(mine & found.perfused), found.ml(mine & found.perfused & found.drained)
     return {
         "future_remnant_perfused_ml": perfused,
         "future_remnant_perfused_percent": _percent(perfused, healthy_ml),
         "future_remnant_drained_ml": drained,
         "future_remnant_drained_percent": _percent(drained, healthy_ml),
+        "ischaemic_ml": body["ischaemic_ml"],
+        "congested_ml": body["congested_ml"],
     }
 
 
