@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Shortest part an edge is cut to, as a share of the mean edge, where no floor is given.
-FLOOR = 0.15
+FLOOR = 0.2
 #: Smallest piece that is cut loose, as a share of the cube of the mean edge: some four regular tetrahedra.
 CRUMB = 0.5
 
