@@ -79,7 +79,10 @@ class Service:
         standby: bool = True,
     ) -> None:
         organ = source if isinstance(source, OrganMesh) else _organ_file(Path(source))
-        self._order = Order(organ, gravity_mm_s2, resting, reference_points, frame_s, title)
+        case = None
+        if not isinstance(source, OrganMesh) and (Path(source) / "case.json").is_file():
+            case = str(source)
+        self._order = Order(organ, gravity_mm_s2, resting, reference_points, frame_s, title, case=case)
         self._title, self._stands_by = title, standby
         self._entries: list[dict[str, Any]] = []
         # Commands that are not answered yet, in the order in which they were given.
@@ -88,7 +91,7 @@ class Service:
         self._hands: dict[str, NDArray[np.float64]] = {}
         self._refusals: list[str] = []
         self._events: list[dict[str, Any]] = []
-        self._meshes: dict[int, OrganMesh] = {}
+        self._meshes: dict[int, tuple[OrganMesh, NDArray[np.int64]]] = {}
         self._deaths: list[float] = []
         self._shown: Frame | None = None
         self._closed = False
@@ -243,8 +246,11 @@ class Service:
             self._shown = frame
         return self._shown
 
-    def mesh(self, topology: int) -> OrganMesh | None:
-        """The mesh of frames of a topology, in the scanned shape; None for 0, the one it all began with."""
+    def mesh(self, topology: int) -> tuple[OrganMesh, NDArray[np.int64]] | None:
+        """The mesh of frames of a topology, in the scanned shape, and its cut faces (k, 3).
+
+        None for 0, the one it all began with.
+        """
         return self._meshes.get(topology)
 
     @property
@@ -298,8 +304,8 @@ class Service:
         self._buffer = FrameBuffer.attach(memory)
         self._buffers.append(self._buffer)
 
-    def _hear_mesh(self, topology: int, organ: OrganMesh) -> None:
-        self._meshes[topology] = organ
+    def _hear_mesh(self, topology: int, organ: OrganMesh, raw: NDArray[np.int64]) -> None:
+        self._meshes[topology] = organ, raw
 
     def _hear_events(self, events: list[dict[str, Any]]) -> None:
         self._events = events

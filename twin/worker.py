@@ -69,6 +69,8 @@ class Order:
         The log to go on from, see `twin.log`.
     first_mesh : int
         Added to the numbers of meshes.
+    case : str, optional
+        Folder of the case, whose vessels and tumours the field then knows.
     """
 
     organ: OrganMesh | str
@@ -79,6 +81,7 @@ class Order:
     title: str = ""
     entries: tuple[dict[str, Any], ...] = ()
     first_mesh: int = 0
+    case: str | None = None
 
 
 def serve(pipe: Connection, order: Order, standby: bool = False) -> None:
@@ -141,11 +144,17 @@ def _build(pipe: Connection, order: Order) -> Session:
     from solver.body import Body
     from solver.field import OperativeField
     from solver.interactive import Interactive
+    from twin.case import Case
+    from twin.operating import with_vessels
 
     organ = order.organ if isinstance(order.organ, OrganMesh) else OrganMesh.read(Path(order.organ))
     _report(pipe, 0.1, 0.1)("building the body", 0.0)
     body = Body(organ, gravity_mm_s2=order.gravity_mm_s2, reference_points=order.reference_points)
-    field = OperativeField(Interactive(body, resting=order.resting, progress=_report(pipe, 0.1, 0.9)))
+    live = Interactive(body, resting=order.resting, progress=_report(pipe, 0.1, 0.8))
+    if order.case is None:
+        field = OperativeField(live)
+    else:
+        field = with_vessels(live, Case.open(order.case), progress=_report(pipe, 0.8, 0.9))
     return Session(field, order.title)
 
 
@@ -201,7 +210,7 @@ class _Loop:
             frame = replace(frame, topology=frame.topology + self.first_mesh)
         if frame.topology not in self.told_meshes:
             self.told_meshes.add(frame.topology)
-            self.pipe.send(("mesh", frame.topology, self.field.organ))
+            self.pipe.send(("mesh", frame.topology, self.field.organ, self.field.live.body.raw))
         if len(frame.displacement) > self.buffer.capacity:
             self.buffer.close()
             self.buffer = FrameBuffer.create(capacity_for(len(frame.displacement)))
