@@ -91,6 +91,7 @@ class Service:
         self._hands: dict[str, NDArray[np.float64]] = {}
         self._refusals: list[str] = []
         self._events: list[dict[str, Any]] = []
+        self._measures: dict[str, Any] = {}
         self._meshes: dict[int, tuple[OrganMesh, NDArray[np.int64]]] = {}
         self._deaths: list[float] = []
         self._shown: Frame | None = None
@@ -259,6 +260,12 @@ class Service:
         self._hear()
         return list(self._events)
 
+    @property
+    def measures(self) -> dict[str, Any]:
+        """What the operation costs so far, see `twin.meter.OperationMeter.live`; empty where the case is not known."""
+        self._hear()
+        return dict(self._measures)
+
     def refusals(self) -> list[str]:
         """What could not be done since the last call, a sentence each."""
         self._hear()
@@ -309,6 +316,9 @@ class Service:
 
     def _hear_events(self, events: list[dict[str, Any]]) -> None:
         self._events = events
+
+    def _hear_measures(self, measures: dict[str, Any]) -> None:
+        self._measures = measures
 
     def _hear_failed(self, message: str) -> None:
         self._failure = message

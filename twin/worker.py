@@ -37,6 +37,8 @@ from solver.frame import Frame
 from twin.errors import TwinError
 from twin.frames import FrameBuffer
 from twin.log import ActLog
+from twin.margins import TUMOUR
+from twin.meter import OperationMeter
 from twin.session import Session
 
 # After a restart each act is carried out in this many frames: only where the tools end matters.
@@ -44,6 +46,8 @@ RESUME_FRAMES = 5
 # Niceness of a process that stands by, while it builds.
 GENTLE = 10
 BEAT_S = 0.25
+# What the operation costs is told so often, s.
+MEASURE_S = 0.5
 # A pause longer than this is written into the log.
 PAUSE_S = 0.2
 
@@ -181,6 +185,8 @@ class _Loop:
         self.told_meshes = {0}
         # Numbers of meshes of this process, so that none is taken for one of a process before it.
         self.first_mesh = first_mesh
+        self.meter = OperationMeter(self.field) if TUMOUR in self.field.tet_data else None
+        self.measured_s = -np.inf
         self._publish(self.field.step(iterations=0))
 
     def run(self) -> None:
@@ -217,6 +223,9 @@ class _Loop:
             self.pipe.send(("memory", self.buffer.name))
         self.buffer.publish(frame)
         self._tell_events()
+        if self.meter is not None and time.monotonic() - self.measured_s > MEASURE_S:
+            self.measured_s = time.monotonic()
+            self.pipe.send(("measures", self.meter.live()))
 
     def _tell_events(self) -> None:
         events = self.field.events
