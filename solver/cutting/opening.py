@@ -40,7 +40,7 @@ class Opened:
     opened : ndarray, shape (m, 4), bool
         Facets that were opened, seen from both sides; facet i lies opposite corner i.
     closed_again : int
-        Facets that had to stay closed.
+        Facets that had to stay closed because the surface would have touched itself.
     """
 
     tets: Ints
@@ -81,7 +81,7 @@ def open_facets(
         tetrahedra then change sides before facets are closed, so that the two sides still come apart.
     """
     facets = facets.copy()
-    before = int(facets.sum())
+    closed_again = 0
     touched = np.zeros(vertices, dtype=bool)
     tet, facet = np.nonzero(facets)
     touched[tets[tet[:, None], FACETS_OF_TET[facet]]] = True
@@ -94,10 +94,11 @@ def open_facets(
         made, original = _copied(tets, across, facets, np.flatnonzero(touched), starts, around, vertices)
         _close_whole(tets, made, across, facets)
         closed = _close_pinched(tets, made, across, facets, touched, starts, around)
+        closed_again += closed
         if volumes is not None and crumb_mm3 > 0.0:
             closed += _close_crumbs(across, facets, volumes, crumb_mm3)
         if not closed:
-            return Opened(made, original, facets, (before - int(facets.sum())) // 2)
+            return Opened(made, original, facets, closed_again)
 
 
 def _change_sides(
@@ -348,13 +349,16 @@ def _flip_pinched(tets, made, across, facets, touched, starts, around, side, cha
             for j in range(i):
                 if fan[j, 3] != fan[i, 3] or fan[j, 4] != fan[i, 4] or fan[j, 2] != fan[i, 2]:
                     continue
-                # Of the wedges that meet in the edge the smallest changes sides.
-                count = 1000
+                # Of the wedges that meet in the edge the smallest changes sides, if none of it has yet.
+                count = len(wedge) + 1
                 for row in (i, j):
                     t, f, x = fan[row, 0], fan[row, 1], fan[row, 5]
                     for turn in range(2):
                         size = _wedge(tets, across, facets, t, f, v, x, wedge)
-                        if size < count:
+                        settled = False
+                        for k in range(size):
+                            settled |= changed[wedge[k]]
+                        if size < count and not settled:
                             count = size
                             least[:size] = wedge[:size]
                         if turn == 1 or not facets[t, f]:
@@ -364,7 +368,7 @@ def _flip_pinched(tets, made, across, facets, touched, starts, around, side, cha
                             if across[other, k] == t:
                                 f = k
                         t = other
-                for k in range(count):
+                for k in range(count if count <= len(wedge) else 0):
                     chosen[least[k]] = True
     done = 0
     for t in np.flatnonzero(chosen):
