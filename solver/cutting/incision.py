@@ -79,7 +79,12 @@ def cut(
     best: _Attempt | None = None
     for shift in _SHIFTS:
         moved = _shifted(sheet, shift, mesh)
-        marks = mark(mesh, every, moved, floor)
+        try:
+            marks = mark(mesh, every, moved, floor)
+        except SolverError:
+            if best is None:
+                raise
+            continue
         attempt = _attempt(mesh, deformed, moved, marks, split_well(mesh, marks, every, floor), crumb)
         if best is None or attempt.bridges < best.bridges:
             best = attempt
@@ -170,11 +175,33 @@ def _attempt(
         whole[whole] = sheet.extent(now[np.sort(corners[whole], axis=1)].mean(axis=1)) < 0.0
     opposite[tet[~whole], facet[~whole]] = False
     volumes = volumes_of(_between(organ.points, parents, weight), tets)
+    settled = _settled(tets, across, opposite, side, sheet, now)
+    opened = open_facets(tets, across, opposite, len(parents), None, volumes, crumb_mm3, side, settled)
     through = bool(whole.all() and (side != 0).all())
-    opened = open_facets(
-        tets, across, opposite, len(parents), None, volumes, crumb_mm3, side if through else None
-    )
     return _Attempt(parents, weight, parent, opened, opened.closed_again if through else 0)
+
+
+def _settled(
+    tets: Ints,
+    across: Ints,
+    facets: NDArray[np.bool_],
+    side: NDArray[np.int8],
+    sheet: Sheet | Values,
+    positions: Array,
+) -> NDArray[np.bool_]:
+    """Tetrahedra that may not change sides: those that do not touch the cut, and those that reach beyond its end."""
+    touched = np.zeros(len(positions), dtype=bool)
+    tet, facet = np.nonzero(facets)
+    touched[tets[tet[:, None], FACETS_OF_TET[facet]]] = True
+    mixed = side == 0
+    settled = mixed | (mixed[np.maximum(across, 0)] & (across >= 0)).any(axis=1)
+    settled |= ~touched[tets].any(axis=1)
+    if not isinstance(sheet, Values) and mixed.any():
+        free = np.flatnonzero(~settled)
+        vertices, corner = np.unique(tets[free], return_inverse=True)
+        beyond = sheet.extent(positions[vertices]) >= 0.0
+        settled[free] = beyond[corner.reshape(-1, 4)].any(axis=1)
+    return settled
 
 
 def _between(points: Array, parents: Ints, weight: Array) -> Array:

@@ -58,6 +58,7 @@ def open_facets(
     volumes: Array | None = None,
     crumb_mm3: float = 0.0,
     side: NDArray[np.int8] | None = None,
+    settled: Flags | None = None,
 ) -> Opened:
     """Open facets of a mesh.
 
@@ -77,8 +78,10 @@ def open_facets(
     crumb_mm3 : float
         Pieces smaller than this are not cut loose.
     side : ndarray, shape (m,), int8
-        For a cut right through: which side, 1 or −1, each tetrahedron lies on. Where the surface would touch itself,
-        tetrahedra then change sides before facets are closed, so that the two sides still come apart.
+        Which side, 1 or −1, each tetrahedron lies on; 0 where it reaches to both. Where the surface would touch
+        itself, tetrahedra change sides before facets are closed, so that the two sides still come apart.
+    settled : ndarray, shape (m,), bool
+        Tetrahedra that may not change sides.
     """
     facets = facets.copy()
     closed_again = 0
@@ -88,8 +91,8 @@ def open_facets(
     if around_too is not None:
         touched[around_too] = True
     starts, around = stars_of(tets, vertices)
-    if side is not None:
-        _change_sides(tets, across, facets, touched, starts, around, side.copy())
+    if side is not None and settled is not None:
+        _change_sides(tets, across, facets, touched, starts, around, side.copy(), settled.copy())
     while True:
         made, original = _copied(tets, across, facets, np.flatnonzero(touched), starts, around, vertices)
         _close_whole(tets, made, across, facets)
@@ -109,9 +112,9 @@ def _change_sides(
     starts: Ints,
     around: Ints,
     side: NDArray[np.int8],
+    changed: Flags,
 ) -> None:
     """Let tetrahedra change sides, each once at most, where the surface would touch itself; in place."""
-    changed = np.zeros(len(tets), dtype=bool)
     for _ in range(_ROUNDS):
         made, _ = _copied(tets, across, facets, np.flatnonzero(touched), starts, around, len(touched))
         _close_whole(tets, made, across, facets)
