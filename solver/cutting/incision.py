@@ -4,6 +4,8 @@ The sheet lies in the deformed organ; the mesh is cut in the scanned shape and e
 vertices lie at the same share of the same edge everywhere. The steps are those of `solver.cutting.snapping` (which
 edges are cut, and where), `solver.cutting.split` (their bisection) and `solver.cutting.opening` (the facets on the
 sheet come apart). Volume is kept exactly: nothing is removed, and no vertex of an outer surface or an interface moves.
+A cut right through must part the tissue: where a bridge of facets would be left, which happens in tissue that was cut
+many times, it is tried again a little aside, and the cut with the fewest is taken.
 """
 
 from __future__ import annotations

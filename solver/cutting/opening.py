@@ -2,9 +2,10 @@
 
 Opened facets no longer join their two tetrahedra. A vertex on them gets one copy for every group of its tetrahedra
 that still hang together over facets; a vertex at the end of a crack keeps one group and stays whole, which is what
-makes the crack end there. Where the surface would then touch itself in an edge or a vertex (other than two exterior
-facets at an edge, or several fans around a vertex), the opened facets at that place are closed again, until none is
-left. The star of every vertex hangs together and every exterior edge has two facets by construction.
+makes the crack end there. The surface would then touch itself in an edge or a vertex in places (other than two exterior
+facets at an edge, or several fans around a vertex). There tetrahedra first change the side of the cut they lie on; what
+is left is closed again, facet by facet, until the surface is clean. In the end the star of every vertex hangs together
+and every exterior edge has two facets. Pieces too small to be worth a name (crumbs) are not cut loose.
 """
 
 from __future__ import annotations
