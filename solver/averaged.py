@@ -113,6 +113,28 @@ class Averaged:
         """Number of vertices n."""
         return len(self.points)
 
+    # What `solver.reduced` samples and sums of this energy.
+
+    @property
+    def groups(self) -> tuple[_Points, ...]:
+        """Cells of tissue and facets of capsule, by kernel."""
+        return tuple(self._groups)
+
+    @property
+    def average_volume(self) -> Array:
+        """V_i of each average, mm³, shape (q,)."""
+        return self._average_volume
+
+    @property
+    def average_stiffness(self) -> Array:
+        """(1 − β) K of each average, kPa, shape (q,)."""
+        return self._average_stiffness
+
+    @property
+    def supports(self) -> sparse.csr_array:
+        """Stiffness of the attachments, mN/mm, shape (3 n, 3 n)."""
+        return self._supports
+
     # ------------------------------------------------------------------ what the body is made of
 
     def _structure_table(self, values: Mapping[str, float]) -> Array:

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from anatomy.embedding import Embedding
 from anatomy.mesh import OrganMesh
 from solver.errors import SolverError
+from solver.point_location import INSIDE, part_of, pierced, relocated
 from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
@@ -34,7 +35,7 @@ Mask = NDArray[np.bool_]
 _EDGE = 1e-9
 # An instrument that is farther than this from every centreline takes no vessel, mm.
 REACH_MM = 15.0
-_PAIRS_AT_ONCE = 1 << 20
+_NEAR_MM = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +112,19 @@ class CarriedTree:
         offset[ride.outside_mm == 0.0] = 0.0
         return cls(system, outflow, scanned, own, up, ride.tet, corners, ride.weights, offset)
 
+    @classmethod
+    def pedicle(cls, system: str) -> CarriedTree:
+        """All inflow of an organ whose vessels are not known: a tree of one node, which is nowhere to be seen."""
+        nowhere = np.full((1, 3), np.nan)
+        none = np.zeros(1, dtype=np.int64)
+        return cls(system, False, nowhere, np.zeros(1), none - 1, none, np.zeros((1, 4), dtype=np.int64),
+                   np.full((1, 4), np.nan), nowhere)  # fmt: skip
+
+    @property
+    def seen(self) -> bool:
+        """Whether it is known where the vessels run."""
+        return bool(np.isfinite(self.scanned).all())
+
     def __len__(self) -> int:
         return len(self.parent)
 
@@ -126,6 +140,11 @@ class CarriedTree:
     def present(self) -> Mask:
         """Nodes that are in the body, shape (n,)."""
         return self.tet >= 0
+
+    @property
+    def outside(self) -> Mask:
+        """Nodes that do not lie in the mesh but ride on its nearest place, shape (n,)."""
+        return (self.weights.min(axis=1) < -INSIDE) | self.offset.any(axis=1)
 
     @property
     def roots(self) -> Ints:
@@ -204,6 +223,14 @@ class CarriedTree:
         """Nodes that are joined to the root, so that blood flows to (or from) them, shape (n,)."""
         return self.barrier < 0
 
+    def beyond(self, node: int) -> Mask:
+        """A node and everything that it feeds (or that drains through it), shape (n,)."""
+        found = np.zeros(len(self), dtype=bool)
+        found[node] = True
+        for row in range(node + 1, len(self)):
+            found[row] = self.parent[row] >= 0 and found[self.parent[row]]
+        return found
+
     def gathered(self, values: Array) -> Array:
         """Sum of a value over each node and everything beyond it, shape (n,)."""
         total = np.array(values, dtype=np.float64)
@@ -253,13 +280,15 @@ class CarriedTree:
         rows = np.flatnonzero((self.parent >= 0) & self.present & self.present[self.parent])
         if not len(rows) or not len(triangles):
             return np.zeros(0, dtype=np.int64)
-        return rows[_pierced(at[self.parent[rows]], at[rows], points[triangles])]
+        return rows[pierced(at[self.parent[rows]], at[rows], points[triangles])]
 
     def carried(self, change: TopologyChange) -> CarriedTree:
         """The tree on the mesh after a change; pieces that cross a face it laid open are divided."""
+        if not self.seen:
+            return self
         crossed = self.crossed(change.after.points, change.raw)
         here = np.flatnonzero(self.present)
-        tet, weights, offset = _child(
+        tet, weights, offset = relocated(
             change, self.tet[here], self.scanned[here], self.weights[here], self.offset[here]
         )
         now = self.tet.copy()
@@ -268,9 +297,14 @@ class CarriedTree:
         corners[here] = change.after.tets[np.maximum(tet, 0)]
         share[here], shift[here] = weights, offset
         corners[now < 0] = 0
-        # A piece of which one end has gone with a specimen is cut through, whether or not the face tells.
+        # Ends that no longer hang together are cut apart, whether or not the faces tell: outside the organ they do not.
         up = np.maximum(self.parent, 0)
-        torn = (self.parent >= 0) & self.present & self.present[up] & ((now < 0) != (now[up] < 0))
+        there = (self.parent >= 0) & self.present & self.present[up]
+        torn = there & ((now < 0) != (now[up] < 0))
+        outside = np.flatnonzero(there & (self.outside | self.outside[up]))
+        if len(change.raw) and len(outside):
+            was, part = part_of(change.before, self.tet), part_of(change.after, now)
+            torn[outside] |= ((now >= 0) & (now[up] >= 0) & (was == was[up]) & (part != part[up]))[outside]
         divided = self.divided | {int(node) for node in crossed} | {int(n) for n in np.flatnonzero(torn)}
         return replace(self, tet=now, corners=corners, weights=share, offset=shift, divided=divided)
 
@@ -280,6 +314,11 @@ class CarriedTree:
         found.update(repr((self.clamps, sorted(self.divided))).encode())
         found.update(np.ascontiguousarray(self.tet).tobytes())
         return found.digest()
+
+
+def pedicle_of(organ: str) -> str:
+    """Name under which all inflow of an organ whose vessels are not known stands among vessel systems."""
+    return f"{organ}_pedicle"
 
 
 def find_piece(
@@ -314,7 +353,7 @@ def find_piece(
     SolverError
         If there are no vessels, none of that system or number, or none within `REACH_MM` of the point.
     """
-    if not vessels:
+    if not any(tree.seen for tree in vessels.values()):
         raise SolverError(
             f"There are no vessels to {what}: the case was built without vessel trees; build it with "
             "portal_vein and hepatic_vein among its structures."
@@ -333,6 +372,11 @@ def find_piece(
     if point_mm is None:
         raise SolverError(f"To {what} a vessel, give 'point_mm', or 'system' with 'node'.")
     trees = vessels if system is None else {system: vessels[system]}
+    trees = {name: tree for name, tree in trees.items() if tree.seen}
+    if not trees:
+        raise SolverError(
+            f"It is not known where vessels of {system} run; name the 'organ' to {what} instead."
+        )
     near = {name: tree.nearest(point_mm, positions) for name, tree in trees.items()}
     found = min(near, key=lambda name: near[name][1])
     if not near[found][1] <= REACH_MM:
@@ -342,81 +386,3 @@ def find_piece(
             f"{found}, is {near[found][1]:.0f} mm away; give a point on a vessel."
         )
     return found, near[found][0]
-
-
-def _child(
-    change: TopologyChange, tet: Ints, scanned: Array, weights: Array, offset: Array
-) -> tuple[Ints, Array, Array]:
-    """Tetrahedron after a change, weights in it and offset, for nodes that rode on tetrahedra of before.
-
-    Of the parts of its tetrahedron a node takes the one that it lies deepest in. Where it lies in none (outside the
-    organ, or beside a vertex that was moved on to the cut), it is tied to the nearest place of that part.
-    """
-    before, after = change.before, change.after
-    row, part = _parts(change.tet_parent, tet)
-    # The place up to which the node rides, without what it is only shifted by.
-    place = scanned - offset
-    share = _barycentric(after.points[after.tets[part]], place[row])
-    deepest = np.lexsort((-share.min(axis=1), row))
-    chosen = deepest[np.unique(row[deepest], return_index=True)[1]]
-    child = np.full(len(tet), -1, dtype=np.int64)
-    found = np.zeros((len(tet), 4))
-    child[row[chosen]], found[row[chosen]] = part[chosen], share[chosen]
-    corners = after.points[after.tets[np.maximum(child, 0)]]
-    same = (corners == before.points[before.tets[tet]]).all(axis=(1, 2))
-    found[same] = weights[same]
-    beside = ~same & (found.min(axis=1) < -_EDGE)
-    found[beside] = np.maximum(found[beside], 0.0)
-    found[beside] /= found[beside].sum(axis=1, keepdims=True)
-    moved = np.where(same[:, None], offset, scanned - np.einsum("nk,nkd->nd", found, corners))
-    moved[~same & ~beside & ~offset.any(axis=1)] = 0.0
-    moved[child < 0] = 0.0
-    return child, found, moved
-
-
-def _parts(tet_parent: Ints, tet: Ints) -> tuple[Ints, Ints]:
-    """Every part of some tetrahedra: row of `tet` and tetrahedron after the change, of all pairs."""
-    order = np.argsort(tet_parent, kind="stable")
-    ranked = tet_parent[order]
-    first = np.searchsorted(ranked, tet, side="left")
-    count = np.searchsorted(ranked, tet, side="right") - first
-    row = np.repeat(np.arange(len(tet)), count)
-    start = np.repeat(first - (np.cumsum(count) - count), count)
-    return row, order[start + np.arange(len(row))]
-
-
-def _barycentric(corners: Array, points: Array) -> Array:
-    """Barycentric weights (k, 4) of points (k, 3) in tetrahedra with corners (k, 4, 3)."""
-    edges = (corners[:, 1:] - corners[:, :1]).transpose(0, 2, 1)
-    rest = np.linalg.solve(edges, (points - corners[:, 0])[:, :, None])[:, :, 0]
-    return np.concatenate([1.0 - rest.sum(axis=1, keepdims=True), rest], axis=1)
-
-
-def _pierced(start: Array, end: Array, corners: Array) -> Mask:
-    """Which segments (s, 3) to (s, 3) pass through one of the triangles (t, 3, 3), touching included, shape (s,).
-
-    By signed volumes (Segura & Feito 2001, WSCG): the ends lie on both sides of the triangle's plane, and the line
-    passes its three edges on the same side.
-    """
-    hit = np.zeros(len(start), dtype=bool)
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    per = max(1, _PAIRS_AT_ONCE // max(len(corners), 1))
-    for begin in range(0, len(start), per):
-        a, b = start[begin : begin + per], end[begin : begin + per]
-        near = (np.minimum(a, b)[:, None] <= high + 1e-9).all(axis=2)
-        near &= (np.maximum(a, b)[:, None] >= low - 1e-9).all(axis=2)
-        segment, triangle = np.nonzero(near)
-        if not len(segment):
-            continue
-        p, q, r = (corners[triangle, i] - a[segment] for i in range(3))
-        way = b[segment] - a[segment]
-        normal = np.cross(q - p, r - p)
-        height, rise = np.einsum("ij,ij->i", p, normal), np.einsum("ij,ij->i", way, normal)
-        steep = rise != 0.0
-        share = height / np.where(steep, rise, 1.0)
-        sides = np.stack([np.einsum("ij,ij->i", way, np.cross(*pair)) for pair in ((q, r), (r, p), (p, q))])
-        slack = _EDGE * np.abs(sides).sum(axis=0)
-        same = (sides >= -slack).all(axis=0) | (sides <= slack).all(axis=0)
-        through = steep & (share >= 0.0) & (share <= 1.0) & same
-        hit[begin + segment[through]] = True
-    return hit

@@ -149,7 +149,7 @@ class Perfusion:
     supplied : ndarray, shape (m,), bool
         Tetrahedra that belong to the territory of a vessel at all.
     perfused, drained : ndarray, shape (m,), bool
-        Of these, what has inflow, and what has outflow (all of it where no draining tree is known).
+        Of these, what has inflow, and what has outflow (also where no draining tree is known).
     volume_ml : ndarray, shape (m,), float64
         Of each tetrahedron in the scanned shape.
     """
@@ -163,11 +163,18 @@ class Perfusion:
         """Volume of some tetrahedra, ml."""
         return float(self.volume_ml[tets].sum())
 
-    def describe(self) -> dict[str, float]:
-        """Volumes in ml and their share of the supplied tissue in the body, %: no inflow, inflow but no outflow."""
-        total = self.ml(self.supplied)
-        ischaemic = self.ml(self.supplied & ~self.perfused)
-        congested = self.ml(self.supplied & self.perfused & ~self.drained)
+    def describe(self, among: Mask | None = None) -> dict[str, float]:
+        """Volumes in ml and their share of the supplied tissue in the body, %: no inflow, inflow but no outflow.
+
+        Parameters
+        ----------
+        among : ndarray, shape (m,), bool, optional
+            Only of these tetrahedra.
+        """
+        mine = self.supplied if among is None else self.supplied & among
+        total = self.ml(mine)
+        ischaemic = self.ml(mine & ~self.perfused)
+        congested = self.ml(mine & self.perfused & ~self.drained)
         percent = 100.0 / total if total else 0.0
         return {
             "supplied_ml": total,
@@ -183,17 +190,16 @@ def perfusion(
 ) -> Perfusion:
     """What is fed and drained in an organ whose tetrahedra know their nodes (`tet_data` by vessel system)."""
     count = len(organ.tets)
-    supplied, perfused = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-    drained, drains = np.zeros(count, dtype=bool), False
+    supplied, perfused, drained, tied = (np.zeros(count, dtype=bool) for _ in range(4))
     for name, tree in vessels.items():
         node = tet_data[name]
         joined = (node >= 0) & tree.flowing[node]
         supplied |= node >= 0
         if tree.outflow:
-            drained, drains = drained | joined, True
+            drained, tied = drained | joined, tied | (node >= 0)
         else:
             perfused |= joined
-    return Perfusion(supplied, perfused, drained if drains else supplied, organ.tet_volumes / 1000.0)
+    return Perfusion(supplied, perfused, supplied & (drained | ~tied), organ.tet_volumes / 1000.0)
 
 
 def bleeding(
@@ -201,8 +207,8 @@ def bleeding(
     vessels: Mapping[str, CarriedTree],
     tet_data: Mapping[str, NDArray[Any]],
     shares: Mapping[str, Array],
+    served_ml: Mapping[str, float],
     haemodynamics: Haemodynamics,
-    whole_ml: float,
 ) -> tuple[Stump, ...]:
     """Every stump that bleeds.
 
@@ -214,15 +220,16 @@ def bleeding(
         As of `perfusion`.
     shares : mapping of str to ndarray, shape (n,)
         Share of the whole organ that each node of a tree served, with all beyond it, before anything was done.
+    served_ml : mapping of str to float
+        Volume that each tree served before anything was done, ml.
     haemodynamics : Haemodynamics
-    whole_ml : float
-        Volume of the supplied tissue before anything was done, ml.
     """
     stumps = []
-    inflow = sum(haemodynamics.supplies[name].flow_ml_min for name, t in vessels.items() if not t.outflow)
-    if not any(name == "hepatic_artery" for name in vessels) and inflow:
-        inflow += haemodynamics.supplies["hepatic_artery"].flow_ml_min
+    known = haemodynamics.supplies
+    fed_ml_min = sum(supply.flow_ml_min for name, supply in known.items() if name != "hepatic_vein")
     for name, tree in vessels.items():
+        if name not in known:
+            continue
         node = tet_data[name]
         fed = (node >= 0) & found.perfused
         # What reaches the tissue behind each closed piece: behind a divided vein it comes out of the stump.
@@ -239,7 +246,7 @@ def bleeding(
                 if not tree.outflow:
                     carried = haemodynamics.supplies[name].flow_ml_min * float(shares[name][cut])
             if tree.outflow and tree.present[cut]:
-                out = inflow * float(volume[cut]) / whole_ml
+                out = fed_ml_min * float(volume[cut]) / served_ml[name]
                 carried, bound = carried + out, bound + out
             if bound > 0.0:
                 stumps.append(Stump(name, cut, tree.calibre_mm(cut), carried, max(carried, bound)))
@@ -269,7 +276,7 @@ class Circulation:
     ----------
     shares : mapping of str to ndarray
         As of `bleeding`.
-    whole_ml : float
+    served_ml : mapping of str to float
         As of `bleeding`.
     haemodynamics : Haemodynamics
     lost_ml, lost_bound_ml : float
@@ -281,7 +288,7 @@ class Circulation:
     """
 
     shares: Mapping[str, Array]
-    whole_ml: float
+    served_ml: Mapping[str, float]
     haemodynamics: Haemodynamics = field(default_factory=Haemodynamics)
     lost_ml: float = 0.0
     lost_bound_ml: float = 0.0
@@ -295,13 +302,13 @@ class Circulation:
     ) -> Circulation:
         """The circulation of an organ to which nothing has been done; arguments as of `perfusion`."""
         found = perfusion(organ, vessels, tet_data)
-        whole = found.ml(found.supplied)
-        shares = {}
+        shares, served = {}, {}
         for name, tree in vessels.items():
             own = tet_data[name] >= 0
             volume = np.bincount(tet_data[name][own], found.volume_ml[own], minlength=len(tree))
-            shares[name] = tree.gathered(volume) / max(volume.sum(), 1e-300)
-        return cls(shares, whole)
+            served[name] = float(volume.sum())
+            shares[name] = tree.gathered(volume) / max(served[name], 1e-300)
+        return cls(shares, served)
 
     def seen(self, operated: OperativeField) -> Circulation:
         """The same, with the flows of the field's present state worked out."""
@@ -309,7 +316,7 @@ class Circulation:
             return self
         vessels = operated.vessels
         found = perfusion(operated.organ, vessels, operated.tet_data)
-        stumps = bleeding(found, vessels, operated.tet_data, self.shares, self.haemodynamics, self.whole_ml)
+        stumps = bleeding(found, vessels, operated.tet_data, self.shares, self.served_ml, self.haemodynamics)
         return replace(self, _seen=_Seen(operated.organ, tuple(vessels.values()), found, stumps))
 
     def _told(self, operated: OperativeField) -> Circulation:

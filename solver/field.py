@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from anatomy.lattice.topology import edges_of
 from anatomy.mesh import OrganMesh
 from solver.cutting.incision import FLOOR
+from solver.effort import Effort
 from solver.errors import SolverError
 from solver.event import Event
+from solver.limits import StrengthWatch
 from solver.live_motion import Motion
 from solver.live_relaxation import LiveRelaxation
 from solver.specimen import Division, Specimen, divide, specimens_of
@@ -42,6 +44,7 @@ Array = NDArray[np.float64]
 
 #: Length of a time step of tissue that moves, s; and most of them in a frame that has a time budget.
 STEP_S, MOST_STEPS = 1.0 / 60.0, 4
+NO_EFFORT = Effort()
 
 
 class Process(Protocol):
@@ -90,6 +93,7 @@ class FieldSnapshot:
     processes: Mapping[str, Process]
     waiting: Waiting | None = None
     pace: tuple[float, float] = (0.0, 0.0)
+    effort: Effort = NO_EFFORT
 
 
 class OperativeField:
@@ -129,7 +133,8 @@ class OperativeField:
         self.vertex_data: dict[str, NDArray[Any]] = dict(vertex_data or {})
         self.events: tuple[Event, ...] = ()
         self.specimens: tuple[Specimen, ...] = ()
-        self.processes: dict[str, Process] = dict(processes or {})
+        self.processes: dict[str, Process] = {"strength": StrengthWatch.new(), **(processes or {})}
+        self.effort = Effort()
         self.whole_ml = float(self.organ.tet_volumes.sum()) / 1000.0
         self._real_time = False
         # Length of a time step of tissue that moves, s, 0 where it is quasi-static; and time that is still to pass.
@@ -165,6 +170,12 @@ class OperativeField:
             self._shed()
         for name in list(self.processes):
             self.processes[name] = self.processes[name].advanced(self, advance_s)
+        frame = self._stepped(budget_s, iterations, advance_s)
+        self.effort = self.effort.after(self.tools_mm, frame.forces_N, advance_s)
+        return frame
+
+    def _stepped(self, budget_s: float | None, iterations: int | None, advance_s: float) -> Frame:
+        """Bring the tissue forward, in steps of one length where it moves in time."""
         if not self._step_s:
             return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s)
         self._owed_s += advance_s
@@ -178,6 +189,14 @@ class OperativeField:
         for _ in range(steps):
             frame = self.live.step(budget_s=share_s, iterations=iterations, advance_s=self._step_s)
         return frame
+
+    @property
+    def tools_mm(self) -> dict[str, Array]:
+        """Where every tool is that holds or may touch tissue, by name, mm, LPS."""
+        places = dict(self.live.tools)
+        for load in self.live.loads.values():
+            places.update(load.tools_mm())
+        return places
 
     def move_in_time(self, step_s: float = STEP_S) -> None:
         """Let the tissue answer in time from now on, with inertia, viscosity and relaxation.
@@ -334,7 +353,7 @@ class OperativeField:
         return FieldSnapshot(
             self.live.snapshot(), dict(self.tet_data), dict(self.vertex_data), dict(self.vessels),
             self.events, self.specimens, dict(self.processes), self._waiting,
-            (self._step_s, self._owed_s),
+            (self._step_s, self._owed_s), self.effort,
         )  # fmt: skip
 
     def restore(self, snapshot: FieldSnapshot) -> None:
@@ -346,6 +365,7 @@ class OperativeField:
         self.events, self.specimens = snapshot.events, snapshot.specimens
         self.processes = dict(snapshot.processes)
         self._step_s, self._owed_s = snapshot.pace
+        self.effort = snapshot.effort
         if snapshot.waiting is not None:
             division = snapshot.waiting.dividing.result()
             if division is not None:
@@ -364,6 +384,9 @@ class OperativeField:
         digest = hashlib.sha256(repr(self.live.time_s).encode())
         for tool, position in sorted(self.live.tools.items()):
             digest.update(tool.encode() + position.tobytes() + self.live.held_by(tool).tobytes())
+        for load in self.live.loads.values():
+            for tool, position in sorted(load.tools_mm().items()):
+                digest.update(tool.encode() + position.tobytes())
         organ = self.organ
         for array in (organ.points, organ.tets, organ.region, self.live.displacement):
             digest.update(np.ascontiguousarray(array).tobytes())

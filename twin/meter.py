@@ -65,13 +65,11 @@ class OperationMeter:
 
     def live(self) -> dict[str, Any]:
         """Time, volumes, perfusion, bleeding and tools, JSON-ready."""
-        effort = self.field.processes.get("effort")
         found: dict[str, Any] = {"time_s": self.field.live.time_s, "organs": self._organs()}
         blood = self._blood()
         if blood is not None:
             found |= self._bleeding(blood)
-        if effort is not None:
-            found["tools"] = effort.advanced(self.field, 0.0).describe()  # type: ignore[attr-defined]
+        found["tools"] = self.field.effort.describe()
         return found
 
     def measured(self, undos: int = 0, acts: int | None = None) -> dict[str, Any]:
@@ -253,12 +251,17 @@ def _served(
     mine = mine & found.supplied
     if not mine.any():
         return {}
+    body = found.describe(
+        np.isin(organ.region, [v for v, s in organ.structures.items() if organ_of(s) == name])
+    )
     perfused, drained = found.ml(mine & found.perfused), found.ml(mine & found.perfused & found.drained)
     return {
         "future_remnant_perfused_ml": perfused,
         "future_remnant_perfused_percent": _percent(perfused, healthy_ml),
         "future_remnant_drained_ml": drained,
         "future_remnant_drained_percent": _percent(drained, healthy_ml),
+        "ischaemic_ml": body["ischaemic_ml"],
+        "congested_ml": body["congested_ml"],
     }
 
 

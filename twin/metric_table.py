@@ -83,11 +83,11 @@ METRICS: tuple[Metric, ...] = (
         "share of the whole organ without its tumours", better="more",
     ),
     Metric(
-        "perfusion.ischaemic_ml", "without inflow at the end", "ml",
+        "organs.*.ischaemic_ml", "without inflow at the end", "ml",
         "tissue in the body whose feeding vessels are all closed or cut", better="less",
     ),
     Metric(
-        "perfusion.congested_ml", "congested at the end", "ml",
+        "organs.*.congested_ml", "congested at the end", "ml",
         "tissue in the body with inflow whose draining vein is closed or cut; collateral veins are not known",
         better="less",
     ),

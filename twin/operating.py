@@ -20,7 +20,7 @@ from anatomy.vessels import territories
 from anatomy.vessels.liver import WITHIN, whole_liver
 from anatomy.vessels.territories import Weighting
 from twin.case import Case
-from twin.margins import TUMOUR, find_tumours
+from twin.margins import TUMOUR, find_tumours, organ_of
 
 if TYPE_CHECKING:
     from solver.carried_vessels import CarriedTree
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from solver.interactive import Interactive
 
 Ints = NDArray[np.int64]
+
+#: Organs that hang on one pedicle, through which all their arteries come.
+PEDICLED = ("liver", "kidney_left", "kidney_right", "spleen")
 
 #: Vessel systems that drain the organ; all others feed it.
 OUTFLOW = ("hepatic_vein",)
@@ -77,12 +80,11 @@ def with_vessels(
 ) -> OperativeField:
     """An operative field of live tissue of a case's mesh, with the case's vessels on it."""
     from solver.circulation import Circulation
-    from solver.effort import Effort
     from solver.field import OperativeField, Process
 
     live.reset()
     vessels, serving = carried_vessels(case, live.body.organ, weighting, progress)
-    processes: dict[str, Process] = {"effort": Effort()}
+    processes: dict[str, Process] = {}
     if vessels:
         processes["circulation"] = Circulation.of(live.body.organ, vessels, serving)
     data = {**serving, TUMOUR: find_tumours(live.body.organ)[1]}
@@ -105,19 +107,21 @@ def carried_vessels(
     Returns
     -------
     vessels : dict of str to CarriedTree
-        By system; empty where the case has none.
+        By system; organs that hang on one pedicle and whose vessels the case does not show have one that is nowhere
+        to be seen, `solver.carried_vessels.CarriedTree.pedicle`.
     serving : dict of str to ndarray, shape (m,), int64
         By system; −1 for tetrahedra outside the organ that the vessels run through.
     """
     from solver.carried_vessels import CarriedTree
 
     inside = np.isin(organ.region, [value for value, name in organ.structures.items() if name in WITHIN])
-    if not case.vessels or not inside.any():
-        return {}, {}
+    trees = case.vessels if inside.any() else {}
+    vessels, serving = _pedicles(organ, bool(set(trees) - set(OUTFLOW)))
+    if not trees:
+        return vessels, serving
     mask = whole_liver(case.labels)
-    vessels, serving = {}, {}
-    for number, (name, tree) in enumerate(case.vessels.items()):
-        share = lambda stage, done, first=number: progress(stage, (first + done) / len(case.vessels))  # noqa: E731
+    for number, (name, tree) in enumerate(trees.items()):
+        share = lambda stage, done, first=number: progress(stage, (first + done) / len(trees))  # noqa: E731
         vessels[name] = CarriedTree.embed(
             organ, name, tree.points, tree.radius, tree.parent, outflow=name in OUTFLOW
         )
@@ -125,6 +129,20 @@ def carried_vessels(
         serving[name] = np.full(len(organ.tets), -1, dtype=np.int64)
         centroids = organ.points[organ.tets[inside]].mean(axis=1)
         serving[name][inside] = _at(found.node, found.image, centroids)
+    return vessels, serving
+
+
+def _pedicles(organ: OrganMesh, liver_fed: bool) -> tuple[dict[str, CarriedTree], dict[str, Ints]]:
+    """All inflow of each organ whose vessels are not known, and the tetrahedra it serves (node 0)."""
+    from solver.carried_vessels import CarriedTree, pedicle_of
+
+    vessels, serving = {}, {}
+    for name in PEDICLED:
+        if name not in organ.structures.values() or (name == "liver" and liver_fed):
+            continue
+        own = [value for value, structure in organ.structures.items() if organ_of(structure) == name]
+        vessels[pedicle_of(name)] = CarriedTree.pedicle(pedicle_of(name))
+        serving[pedicle_of(name)] = np.where(np.isin(organ.region, own), 0, -1)
     return vessels, serving
 
 

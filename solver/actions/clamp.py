@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from solver.actions.act import Act, Vector, checked_flag, checked_name, checked_vector
-from solver.carried_vessels import CarriedTree, find_piece
+from solver.carried_vessels import CarriedTree, find_piece, pedicle_of
 from solver.circulation import perfusion
 from solver.errors import SolverError
 
@@ -21,7 +23,7 @@ class Clamp(Act):
 
     Physics: the clamp is complete and has no width; it does not move the tissue. Which tissue loses its blood is
     that of `solver.circulation`. `pringle` closes all inflow at the hilum (Pringle 1908, Ann Surg 48:541): every root
-    of every feeding tree.
+    of every feeding tree. So does `organ` for organs that hang on one pedicle but whose vessels the scan does not show.
 
     Limits: vessels that the scan does not show cannot be closed, and collaterals are not known.
 
@@ -36,7 +38,9 @@ class Clamp(Act):
     node : int, optional
         Node of the system's tree instead.
     pringle : bool
-        All inflow instead.
+        All inflow of the liver instead.
+    organ : str, optional
+        All inflow of this organ at its hilum instead, such as "kidney_left".
 
     Raises
     ------
@@ -50,11 +54,15 @@ class Clamp(Act):
     point_mm: Vector | None = None
     node: int | None = None
     pringle: bool = False
+    organ: str | None = None
 
     def __post_init__(self) -> None:
         checked_name(self.tool, "The clamp's name")
         checked_flag(self.pringle, "pringle")
-        check_place(self.point_mm, self.node, self.system, self.pringle, "A clamp")
+        if self.organ is not None:
+            checked_name(self.organ, "The organ")
+        whole = self.pringle + (self.organ is not None)
+        check_place(self.point_mm, self.node, self.system, whole, "A clamp")
         if self.point_mm is not None:
             object.__setattr__(self, "point_mm", checked_vector(self.point_mm, "point_mm"))
 
@@ -66,25 +74,36 @@ class Clamp(Act):
         field.vessels = field.vessels | {
             system: field.vessels[system].with_clamp(self.tool, nodes) for system, nodes in pieces.items()
         }
-        if self.pringle:
-            what = "All inflow is closed at the hilum"
+        if self.pringle or self.organ is not None:
+            what = f"All inflow of the {(self.organ or 'liver').replace('_', ' ')} is closed at the hilum"
         else:
             system, nodes = next(iter(pieces.items()))
             calibre = field.vessels[system].calibre_mm(nodes[0])
             what = f"A branch of the {system.replace('_', ' ')} of {calibre:.1f} mm is closed"
-        tell_perfusion(field, "clamp", what, self.tool)
+        tell_perfusion(field, "clamp", what, list(pieces), tool=self.tool)
         return lambda share: None
 
     def _pieces(self, field: OperativeField) -> dict[str, list[int]]:
-        if not self.pringle:
+        """Nodes to close, by system."""
+        if not self.pringle and self.organ is None:
             system, node = find_piece(
                 field.vessels, field.live.positions, "clamp", self.system, self.point_mm, self.node
             )
             return {system: [node]}
-        feeding = {name: tree for name, tree in field.vessels.items() if not tree.outflow}
+        organ = self.organ or "liver"
+        pedicle = pedicle_of(organ)
+        feeding = {
+            name: tree
+            for name, tree in field.vessels.items()
+            if not tree.outflow and (name == pedicle or (tree.seen and organ == "liver"))
+        }
         if not feeding:
+            known = [
+                name.removesuffix(pedicle_of("")) for name, tree in field.vessels.items() if not tree.seen
+            ]
             raise SolverError(
-                "There is no inflow to close at the hilum: the case has no portal or arterial tree."
+                f"There is no inflow of '{organ}' to close: neither vessels of it are known nor is it one of the "
+                f"meshed organs that hang on one pedicle ({', '.join(known) or 'none'})."
             )
         return {name: [int(root) for root in tree.roots] for name, tree in feeding.items()}
 
@@ -119,15 +138,13 @@ class Declamp(Act):
             )
         opened: Mapping[str, CarriedTree] = {name: tree.without_clamp(self.tool) for name, tree in on.items()}
         field.vessels = field.vessels | dict(opened)
-        tell_perfusion(field, "declamp", f"The clamp '{self.tool}' is open", self.tool)
+        tell_perfusion(field, "declamp", f"The clamp '{self.tool}' is open", list(on), tool=self.tool)
         return lambda share: None
 
 
-def check_place(
-    point_mm: Vector | None, node: int | None, system: str | None, everywhere: bool, what: str
-) -> None:
-    """Exactly one way to say where, and a system with a node."""
-    if (point_mm is not None) + (node is not None) + everywhere != 1:
+def check_place(point_mm: Vector | None, node: int | None, system: str | None, whole: int, what: str) -> None:
+    """Exactly one way to say where (`whole`: how many others are given), and a system with a node."""
+    if (point_mm is not None) + (node is not None) + whole != 1:
         raise SolverError(f"{what} needs either 'point_mm', or 'system' with 'node', and only one of them.")
     if node is not None and (isinstance(node, bool) or not isinstance(node, int)):
         raise SolverError(f"node is {node!r}; give a whole number.")
@@ -137,13 +154,16 @@ def check_place(
         checked_name(system, "The vessel system")
 
 
-def tell_perfusion(field: OperativeField, kind: str, what: str, tool: str) -> None:
-    """Note an act on vessels with what is now without inflow or outflow."""
-    found = perfusion(field.organ, field.vessels, field.tet_data).describe()
+def tell_perfusion(
+    field: OperativeField, kind: str, what: str, systems: Sequence[str], **values: str
+) -> None:
+    """Note an act on vessels with what is now without inflow or outflow of the tissue that their systems serve."""
+    mine = np.any([field.tet_data[system] >= 0 for system in systems], axis=0)
+    found = perfusion(field.organ, field.vessels, field.tet_data).describe(mine)
     field.tell(
         kind,
         f"{what}: {found['ischaemic_ml']:.0f} ml ({found['ischaemic_percent']:.0f} %) of {found['supplied_ml']:.0f} ml "
         f"have no inflow, {found['congested_ml']:.0f} ml ({found['congested_percent']:.0f} %) no outflow.",
-        tool=tool,
+        **values,
         **found,
     )

@@ -51,7 +51,7 @@ class Divide(Act):
 
     def __post_init__(self) -> None:
         checked_flag(self.sealed, "sealed")
-        check_place(self.point_mm, self.node, self.system, False, "To divide a vessel")
+        check_place(self.point_mm, self.node, self.system, 0, "To divide a vessel")
         if self.point_mm is not None:
             object.__setattr__(self, "point_mm", checked_vector(self.point_mm, "point_mm"))
 
@@ -61,6 +61,10 @@ class Divide(Act):
             field.vessels, field.live.positions, "divide", self.system, self.point_mm, self.node
         )
         tree = field.vessels[system]
+        if not tree.seen:
+            raise SolverError(
+                f"It is not known where the vessels of {system} run, so that none can be divided."
+            )
         if node in tree.divided:
             raise SolverError(f"The branch of {system} at node {node} is divided already.")
         after = tree.with_division([node])
@@ -68,5 +72,6 @@ class Divide(Act):
             after = after.with_clamp(f"{SEAL} {system} {node}", [node])
         field.vessels = field.vessels | {system: after}
         words = f"A branch of the {system.replace('_', ' ')} of {tree.calibre_mm(node):.1f} mm is divided"
-        tell_perfusion(field, "divide", words + (", both stumps closed" if self.sealed else ""), system)
+        words += ", both stumps closed" if self.sealed else ""
+        tell_perfusion(field, "divide", words, [system], system=system)
         return lambda share: None

@@ -12,11 +12,13 @@ from anatomy.mesh import OrganMesh
 from solver.actions import Clamp, Declamp, Divide, Hold, from_json
 from solver.attachments import Attachment
 from solver.body import Body
-from solver.carried_vessels import CarriedTree
+from solver.carried_vessels import CarriedTree, pedicle_of
 from solver.circulation import Circulation, Haemodynamics, perfusion
+from solver.cutting import Plane, cut
 from solver.errors import SolverError
 from solver.field import OperativeField
 from solver.interactive import Interactive
+from solver.point_location import part_of
 from solver.topology import TopologyChange
 from solver.verification.blocks import kuhn_block
 
@@ -333,3 +335,68 @@ def test_a_piece_too_narrow_to_be_true_does_not_hold_the_blood_back(live):
     tree, blood = halves(live.body.organ, radius=1.5), Haemodynamics()
     narrow = replace(tree, radius=np.where(np.arange(6) == 1, 0.3, tree.radius))
     assert blood.driven_ml_min(narrow, 3) == pytest.approx(blood.driven_ml_min(tree, 3))
+
+
+def test_a_cut_anywhere_divides_just_what_it_parts(live):
+    """Random trees, random planes: a piece is divided where its ends no longer hang together, and nowhere else."""
+    live.reset()
+    organ, rng = live.body.organ, np.random.default_rng(5)
+    points = rng.uniform(1.0, np.array(SIZE) - 1.0, (300, 3))
+    # Each node hangs on the nearest one before it.
+    parent = [-1, *(int(np.argmin(np.linalg.norm(points[:n] - points[n], axis=1))) for n in range(1, 300))]
+    tree = CarriedTree.embed(organ, "portal_vein", points, np.full(300, 1.5), parent)
+    cut_through = 0
+    for _ in range(6):
+        normal = rng.normal(size=3)
+        normal /= np.linalg.norm(normal)
+        origin = np.array(SIZE) / 2 + rng.normal(size=3) * 5.0
+        change = cut(organ, organ.points, Plane(tuple(origin), tuple(normal)))
+        after = tree.carried(change)
+        assert np.abs(after.points(change.after.points) - points).max() < 1e-9
+        piece = part_of(change.after, after.tet)
+        rows = np.arange(1, 300)
+        apart = piece[rows] != piece[tree.parent[rows]]
+        assert set(rows[apart]) <= after.divided
+        height = (points - origin) @ normal
+        sides = (height[rows] > 0) != (height[tree.parent[rows]] > 0)
+        # On the outer surface the cut keeps to vertices: within two millimetres of the plane either answer is right.
+        clear = np.minimum(np.abs(height[rows]), np.abs(height[tree.parent[rows]])) > 2.0
+        assert np.array_equal(np.isin(rows, sorted(after.divided))[clear], sides[clear])
+        cut_through += len(after.divided)
+    assert cut_through > 60
+
+
+def test_an_organ_on_one_pedicle_is_clamped_whole_and_stays_clamped_when_cut(live):
+    live.reset()
+    organ = live.body.organ
+    system = pedicle_of("kidney_left")
+    right = organ.points[organ.tets].mean(axis=1)[:, 0] > 40.0
+    vessels = {"portal_vein": halves(organ), system: CarriedTree.pedicle(system)}
+    data = {"portal_vein": np.where(right, -1, 3), system: np.where(right, 0, -1)}
+    field = OperativeField(
+        live, vessels=vessels, tet_data=data, processes={"circulation": Circulation.of(organ, vessels, data)}
+    )
+    do(field, Clamp("bulldog", organ="kidney_left"))
+    assert (
+        "All inflow of the kidney left is closed at the hilum: 64 ml (100 %) of 64 ml"
+        in field.events[-1].text
+    )
+    found = perfusion(field.organ, field.vessels, field.tet_data).describe()
+    assert found["ischaemic_ml"] == pytest.approx(64.0)
+    # No vein is known of it: what is fed is not congested.
+    do(field, Declamp("bulldog"))
+    assert perfusion(field.organ, field.vessels, field.tet_data).describe()["congested_ml"] == 0.0
+    change = split_at_40(organ)
+    assert field.vessels[system].carried(change) is field.vessels[system]
+    # A point finds a vessel that is seen; the hilum of the liver is no other organ's.
+    do(field, Clamp("p", point_mm=(58.0, 20.0, 20.0)))
+    assert field.vessels["portal_vein"].clamped == {5}
+    for act, words in (
+        (Clamp("x", organ="spleen"), r"no inflow of 'spleen' .* one pedicle \(kidney_left\)"),
+        (Clamp("x", system=system, point_mm=(60.0, 20.0, 20.0)), "name the 'organ'"),
+        (Divide(system, node=0), "not known where"),
+    ):
+        with pytest.raises(SolverError, match=words):
+            do(field, act)
+    do(field, Clamp("q", pringle=True))
+    assert not field.vessels[system].clamped
