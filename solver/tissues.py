@@ -82,6 +82,8 @@ class Toughness:
     source : str
     confidence : str
         As that of a `Tissue`.
+    note : str
+        What a person should know of it.
     """
 
     energy_J_m2: float
@@ -89,6 +91,7 @@ class Toughness:
     high_J_m2: float
     source: str
     confidence: str = "transferred"
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.low_J_m2 <= self.energy_J_m2 <= self.high_J_m2:
@@ -282,10 +285,10 @@ def _membrane(name: str, entry: Mapping[str, Any]) -> Membrane:
 
 
 def _record[Kind](kind: type[Kind], name: str, entry: Mapping[str, Any]) -> Kind:
-    """A record of constants from its entry; a note says something to people only."""
+    """A record of constants from its entry."""
     _sourced(name, entry)
     try:
-        return kind(**{key: value for key, value in entry.items() if key != "note"})
+        return kind(**entry)
     except TypeError as error:
         raise SolverError(f"The entry '{name}' of the tissue table lacks a constant: {error}.") from error
 
