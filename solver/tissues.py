@@ -114,12 +114,14 @@ class Strength:
     source : str
     confidence : str
         As that of a `Tissue`.
+    note : str
     """
 
     strain: float
     spread: float
     source: str
     confidence: str = "transferred"
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not (self.strain > 0 and 0 <= self.spread < self.strain):
