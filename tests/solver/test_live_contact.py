@@ -118,7 +118,8 @@ def test_a_frame_takes_few_iterations(live):
     for k in range(1, 21):
         live.steer("probe", MIDDLE - [0, 0, 0.4 * k])
         frame = live.step(iterations=3)
-        assert frame.distance_mm < 0.03
+        # A twentieth of a millimetre behind a tool that goes 12 mm/s, at 30 frames a second.
+        assert frame.distance_mm < 0.05
     assert frame.minimum_jacobian > 0.3
 
 
