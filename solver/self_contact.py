@@ -1,16 +1,16 @@
 """SelfContact: cut faces that are pressed together do not pass through each other.
 
-Every vertex of a cut face is held against the facets of the cut faces that look the other way. At the depth d of the
-vertex behind the nearest of them, measured to the nearest point of the facet, the pressure per area of the stress-free
-shape is
+At the beginning of a step every vertex of a cut face is paired with the nearest facet of the cut faces that look the
+other way, if one is near. During the step the depth d of the vertex behind the plane of its facet is met by the pressure
+per area of the stress-free shape
 
     p = ε d²/(2 h) for 0 < d < h,   p = ε (d − h/2) beyond,
 
 a penalty whose energy has two continuous derivatives, between vertices and facets in both directions (two-pass
-node-to-segment contact; Wriggers 2006, Computational Contact Mechanics, ch. 6 and 9). Faces that have just been cut
-lie on one another without force. A vertex farther behind than `DEEPEST` edges is taken to face something else. The
-facets' share of the force goes to their corners by the barycentric coordinates of the nearest point, so that forces
-and moments are in balance.
+node-to-segment contact; Wriggers 2006, Computational Contact Mechanics, ch. 6 and 9). With pairs that are fixed for a
+step the energy is smooth, whatever the faces look like. The facets' share of the force goes to their corners by the
+barycentric coordinates of the foot of the vertex, which is the exact derivative and keeps forces and moments in
+balance. Faces that have just been cut lie on one another without force.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Ints = NDArray[np.int64]
 LAYER_MM = 0.05
 # Penalty over the shear modulus of the stiffest tissue, 1/mm.
 PENALTY = 100.0
-# Largest depth that counts as contact, over the mean edge of the cut faces.
-DEEPEST = 0.6
+# Pairs are sought within this, over the mean edge of the cut faces.
+REACH = 0.6
 # Faces look towards each other where the cosine of the angle between their normals is below this.
 FACING = -0.3
 
@@ -43,7 +43,7 @@ class _Pairs(NamedTuple):
 
     vertex: Ints  # (r,) rows of `vertices`
     facet: Ints  # (r,) rows of `facets`
-    shares: Array  # (r, 3) barycentric coordinates of the nearest point
+    shares: Array  # (r, 3) barycentric coordinates of the foot of the vertex in the facet's plane
     depth: Array  # (r,) mm
     normal: Array  # (r, 3) out of the facet
 
@@ -68,6 +68,8 @@ class SelfContact(LiveLoad):
         ε.
     reference : ndarray, shape (n, 3)
         Stress-free vertex positions, mm.
+    pair : ndarray, shape (k,), int64
+        Row of `facets` that each vertex is paired with, −1 for none.
     """
 
     coupled: ClassVar[bool] = True
@@ -77,6 +79,7 @@ class SelfContact(LiveLoad):
     edge_mm: float
     penalty_kPa_mm: float
     reference: Array
+    pair: Ints
 
     @classmethod
     def of(cls, body: Body) -> SelfContact:
@@ -84,10 +87,28 @@ class SelfContact(LiveLoad):
         shear = max(tissue.law.initial_shear_kPa for tissue in body.tissues.values())
         return _made(body.raw, body.reference_points, PENALTY * shear)
 
+    def begun(self, positions: Array, seconds: float) -> SelfContact:
+        """Pair vertices and facets anew."""
+        if not len(self.facets):
+            return self
+        pair = _nearest_facing(positions, self.vertices, self.facets, REACH * self.edge_mm, FACING)
+        return self if np.array_equal(pair, self.pair) else replace(self, pair=pair)
+
     def _pairs(self, positions: Array) -> _Pairs:
-        found = _behind(positions, self.vertices, self.facets, DEEPEST * self.edge_mm, FACING)
-        rows = np.flatnonzero(found[0] >= 0)
-        return _Pairs(rows, *(values[rows] for values in found))
+        rows = np.flatnonzero(self.pair >= 0)
+        facet = self.pair[rows]
+        a, b, c = (positions[self.facets[facet, i]] for i in range(3))
+        first, second, arm = b - a, c - a, positions[self.vertices[rows]] - a
+        normal = np.cross(first, second)
+        square = np.einsum("ri,ri->r", normal, normal)
+        # Barycentric coordinates of the foot in the plane of the facet (Heidrich 2005, J Graphics Tools 10(3):9).
+        w = np.einsum("ri,ri->r", np.cross(first, arm), normal) / square
+        v = np.einsum("ri,ri->r", np.cross(arm, second), normal) / square
+        normal /= np.sqrt(square)[:, None]
+        depth = -np.einsum("ri,ri->r", arm, normal)
+        active = depth > 0
+        shares = np.column_stack([1.0 - v - w, v, w])
+        return _Pairs(rows[active], facet[active], shares[active], depth[active], normal[active])
 
     def evaluate(self, positions: Array) -> tuple[float, Array]:
         """Energy, µJ, and its gradient, mN, shape (n, 3)."""
@@ -137,7 +158,10 @@ def _made(facets: Ints, reference: Array, penalty_kPa_mm: float) -> SelfContact:
     vertices, number = np.unique(facets, return_inverse=True)
     around = np.bincount(number.ravel(), np.repeat(area / 3, 3), minlength=len(vertices))
     edge = float(np.linalg.norm(b - a, axis=1).mean()) if len(facets) else 0.0
-    return SelfContact(facets, vertices.astype(np.int64), around, edge, penalty_kPa_mm, reference)
+    vertices = vertices.astype(np.int64)
+    # In the stress-free shape the two faces of a cut lie on one another.
+    pair = _nearest_facing(reference, vertices, facets, REACH * edge, FACING)
+    return SelfContact(facets, vertices, around, edge, penalty_kPa_mm, reference, pair)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -173,11 +197,10 @@ def _nearest(p, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _behind(positions, vertices, facets, deepest, facing):  # type: ignore[no-untyped-def]
-    """For each vertex the nearest facet that it is behind, −1 if none, with the nearest point, depth and normal."""
+def _nearest_facing(positions, vertices, facets, reach, facing):  # type: ignore[no-untyped-def]
+    """For each vertex the nearest facet that looks the other way, −1 if none is within reach."""
     count, faces = len(vertices), len(facets)
-    normals, reach = np.zeros((faces, 3)), np.zeros(faces)
-    middle = np.zeros((faces, 3))
+    normals, radius, middle = np.zeros((faces, 3)), np.zeros(faces), np.zeros((faces, 3))
     around = np.zeros((len(positions), 3))
     for f in range(faces):
         a, b, c = positions[facets[f, 0]], positions[facets[f, 1]], positions[facets[f, 2]]
@@ -185,35 +208,30 @@ def _behind(positions, vertices, facets, deepest, facing):  # type: ignore[no-un
         normals[f] = normal / np.sqrt(np.dot(normal, normal))
         middle[f] = (a + b + c) / 3.0
         for i in range(3):
-            around[facets[f, i]] += normal
+            around[facets[f, i]] += normals[f]
             arm = positions[facets[f, i]] - middle[f]
-            reach[f] = max(reach[f], np.sqrt(np.dot(arm, arm)))
-    facet = np.full(count, -1, dtype=np.int64)
-    shares, depth, normal_at = np.zeros((count, 3)), np.zeros(count), np.zeros((count, 3))
+            radius[f] = max(radius[f], np.sqrt(np.dot(arm, arm)))
+    pair = np.full(count, -1, dtype=np.int64)
     for k in range(count):
         vertex = vertices[k]
-        p, own = positions[vertex], around[vertex] / np.sqrt(np.dot(around[vertex], around[vertex]))
-        best = deepest
+        p, own = positions[vertex], around[vertex]
+        length = np.sqrt(np.dot(own, own))
+        # The tip of a cut belongs to both of its faces.
+        if length < 0.1:
+            continue
+        best = reach
         for f in range(faces):
             arm = p - middle[f]
-            limit = best + reach[f]
-            if np.dot(arm, arm) > limit * limit or np.dot(own, normals[f]) > facing:
+            limit = best + radius[f]
+            if np.dot(arm, arm) > limit * limit or np.dot(own, normals[f]) > facing * length:
                 continue
             if facets[f, 0] == vertex or facets[f, 1] == vertex or facets[f, 2] == vertex:
                 continue
-            u, v, w = _nearest(p, positions[facets[f, 0]], positions[facets[f, 1]], positions[facets[f, 2]])
-            away = (
-                u * positions[facets[f, 0]] + v * positions[facets[f, 1]] + w * positions[facets[f, 2]]
-            ) - p
+            a, b, c = positions[facets[f, 0]], positions[facets[f, 1]], positions[facets[f, 2]]
+            u, v, w = _nearest(p, a, b, c)
+            away = u * a + v * b + w * c - p
             distance = np.sqrt(np.dot(away, away))
-            if distance >= best:
-                continue
-            best = distance
-            if np.dot(away, normals[f]) > 0 and distance > 1e-12:
-                facet[k], depth[k] = f, distance
-                shares[k, 0], shares[k, 1], shares[k, 2] = u, v, w
-                # Beside an edge the way out is not quite the facet's normal.
-                normal_at[k] = away / distance
-            else:
-                facet[k] = -1
-    return facet, shares, depth, normal_at
+            if distance < best:
+                best = distance
+                pair[k] = f
+    return pair

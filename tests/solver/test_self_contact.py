@@ -59,8 +59,8 @@ def overlap(live):
 
 
 def test_forces_and_stiffness_are_derivatives_and_in_balance(live):
-    contact = SelfContact.of(live.body)
     left, _ = sides(live)
+    contact = SelfContact.of(live.body).begun(live.positions, 0.0)
     rng = np.random.default_rng(1)
     x = live.positions + 0.05 * rng.normal(size=live.positions.shape)
     x[left, 0] += 0.4
@@ -73,7 +73,7 @@ def test_forces_and_stiffness_are_derivatives_and_in_balance(live):
     assert np.cross(x, gradient).sum(axis=0) == pytest.approx(np.zeros(3), abs=1e-6 * np.abs(gradient).sum())
     vertices, matrix = contact.coupled_stiffness(x)
     assert np.linalg.eigvalsh(matrix).min() > -1e-9 * np.abs(matrix).max()
-    # Left out is the turning of the facets only, which a shift of the whole face along x does not know.
+    # Left out of it is the turning of the facets only, which a shift of the whole face along x does not know.
     shift = np.zeros_like(x)
     shift[left, 0] = 1.0
     change = (contact.evaluate(x + h * shift)[1] - contact.evaluate(x - h * shift)[1]) / (2 * h)
