@@ -32,8 +32,8 @@ from solver.event import Event
 from solver.limits import StrengthWatch
 from solver.live_motion import Motion
 from solver.live_relaxation import LiveRelaxation
-from solver.specimen import Division, Specimen, divide, specimens_of
 from solver.self_contact import SelfContact
+from solver.specimen import Division, Specimen, divide, specimens_of
 from solver.topology import TopologyChange
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """SelfContact: cut faces that are pressed together do not pass through each other.
 
 At the beginning of a step every vertex of a cut face is paired with the nearest facet of the cut faces that look the
-other way, if one is near. During the step the depth d of the vertex behind the plane of its facet is met by the pressure
-per area of the stress-free shape
+other way, if one is near. During the step the depth d of the vertex behind the plane of its facet is met by the
+pressure per area of the stress-free shape
 
     p = ε d²/(2 h) for 0 < d < h,   p = ε (d − h/2) beyond,
 

@@ -17,9 +17,7 @@ def cut_block(upto=np.inf):
     organ = kuhn_block(SIZE, (12, 4, 4))
     corners = organ.points[organ.exterior][:, :, 0]
     ends = organ.exterior[((corners == 0).all(axis=1)) | ((corners == SIZE[0]).all(axis=1))]
-    live = Interactive(
-        Body(organ, attachments=[Attachment("ends", ends, 5.0, 5.0)], gravity_mm_s2=(0, 0, 0))
-    )
+    live = Interactive(Body(organ, attachments=[Attachment("ends", ends, 5.0, 5.0)], gravity_mm_s2=(0, 0, 0)))
     live.change(opened_at(live.body.organ, 30.0, upto))
     return live
 
@@ -86,7 +84,7 @@ def press_together(live):
     live.grasp("grasper", [60.0, 10.0, 10.0], 14.0)
     for k in range(1, 9):
         live.move("grasper", [60.0 - 0.5 * k, 10.0, 10.0])
-        frame = live.step(iterations=4)
+        live.step(iterations=4)
     return live.settle(1e-3)
 
 

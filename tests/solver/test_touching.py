@@ -160,7 +160,9 @@ def test_effort_of_a_pull(field):
     run(field, Grasp("g", point_mm=(0.0, 0.0, 30.0)), Pull("g", (0.0, 0.0, 6.0), 0.5))
     effort = field.effort.tools["g"]
     assert effort.path_mm == pytest.approx(6.0)
-    assert effort.peak_force_N == pytest.approx(np.linalg.norm(field.live._frame(0, 0.0).forces_N["g"]), rel=0.05)
+    assert effort.peak_force_N == pytest.approx(
+        np.linalg.norm(field.live._frame(0, 0.0).forces_N["g"]), rel=0.05
+    )
     assert effort.work_mJ == pytest.approx(0.5 * 6.0 * effort.peak_force_N, rel=0.2)
     run(field, Release("g"), Hold(0.2), Grasp("g", point_mm=(70.0, 0.0, 30.0)))
     # The way between two grasps is not the tissue's business.
