@@ -39,7 +39,12 @@ class _Joined:
     """One step being sought: the vertices that loads have joined so far, the forces λ there, and where they lead."""
 
     def __init__(
-        self, response: Response, loads: Mapping[str, LiveLoad], positions: Array, step: Array, expected: Array
+        self,
+        response: Response,
+        loads: Mapping[str, LiveLoad],
+        positions: Array,
+        step: Array,
+        expected: Array,
     ) -> None:
         self._response, self._loads = response, loads
         self._positions, self._step, self._expected = positions, step, expected
@@ -47,6 +52,7 @@ class _Joined:
         self.columns = response.columns(self.vertices)
         self.force = np.zeros(0)
         self.compliance = np.zeros((0, 0))
+        self.d, self.energy, self.gradient = step, 0.0, expected
 
     def take(self, vertices: Ints) -> None:
         """Join more vertices; the forces of those already joined stay."""
@@ -66,7 +72,9 @@ class _Joined:
         Carried along, the tissue touches a tool that has moved as it did before.
         """
         shifted = {name: self._positions + hops.get(name, 0.0) for name in self._loads}
-        gradient = sum(load.evaluate(shifted[name])[1] for name, load in self._loads.items())
+        gradient = np.zeros_like(self._positions)
+        for name, load in self._loads.items():
+            gradient += load.evaluate(shifted[name])[1]
         self.take(np.flatnonzero(gradient.any(axis=1) | self._expected.any(axis=1)))
         at = self.vertices
         stiffness = np.zeros_like(self.compliance)
@@ -75,7 +83,8 @@ class _Joined:
             own = self._stiffness_of(load, shifted[name], convex=True)
             sought -= own @ (self._step[at] - hops.get(name, 0.0)).ravel()
             stiffness += own
-        self._go(self._solved(stiffness, sought))
+        force = self._solved(stiffness, sought)
+        self._go(force, self._step + self._answer(force))
 
     def improved(self) -> bool:
         """One step of Newton's method; False when the forces are found or get no better."""
@@ -83,54 +92,58 @@ class _Joined:
         at = self.vertices
         wanted = (self._expected[at] - self.gradient[at]).ravel()
         missing = wanted - self.force
-        if np.abs(missing).max(initial=0.0) <= SMALLEST_MN + RELATIVE_CHANGE * np.abs(wanted).max(initial=0.0):
+        largest = float(np.abs(wanted).max(initial=0.0))
+        if np.abs(missing).max(initial=0.0) <= SMALLEST_MN + RELATIVE_CHANGE * largest:
             return False
         # Exact first; where the load's own curvature misleads, its convex part, along which the way is down.
-        return self._descended(missing, convex=False, trials=2) or self._descended(missing, convex=True, trials=12)
+        return any(self._descended(missing, *how) for how in ((False, 2), (True, 12)))
 
     def _descended(self, missing: Array, convex: bool, trials: int) -> bool:
         """Go along Newton's direction to where the way is no longer down; False, and back, if it is not found."""
-        change = self._solved(self._stiffness(self._positions + self.d, convex), missing)
+        change = self._solved(self._stiffness(convex), missing)
         answered = self.compliance @ change
         slope = -float(missing @ answered)
         if slope >= 0:
             return False
-        start, value, before = self.force, self._value(), (self.d, self.gradient, self.energy)
+        way, start, value = self._answer(change), (self.force, self.d), self._value()
         low, high, low_slope, high_slope = 0.0, np.inf, slope, np.inf
         share = 1.0
         for _ in range(trials):
-            self._go(start + share * change)
-            at = self.vertices
-            here = float((self.force + (self.gradient - self._expected)[at].ravel()) @ answered)
+            self._go(start[0] + share * change, start[1] + share * way)
+            here = float(self.force @ answered) + float(np.vdot(self.gradient - self._expected, way))
             if self._value() <= value + 1e-4 * share * slope + 1e-12 * abs(value):
                 if abs(here) <= 0.5 * abs(slope) or share == 1.0:
                     return True
                 low, low_slope = share, min(here, 0.0)
             else:
                 high, high_slope = share, here
-            if not np.isfinite(high):
-                return True
             # A load that sets in on the way makes the slope turn sharply: regula falsi, kept off the ends.
             middle = low + (high - low) * low_slope / (low_slope - high_slope) if high_slope > 0 else low
             share = float(np.clip(middle, low + 0.05 * (high - low), low + 0.7 * (high - low)))
-        if low > 0:
-            self._go(start + low * change)
-            return True
-        self.force, (self.d, self.gradient, self.energy) = start, before
-        return False
+        self._go(start[0] + low * change, start[1] + low * way)
+        return low > 0
 
-    def _go(self, force: Array) -> None:
-        self.force = force
-        self.d = self._step + (force @ self.columns).reshape(-1, 3)
-        self.energy, self.gradient = _gradient(self._loads, self._positions + self.d)
+    def _answer(self, force: Array) -> Array:
+        return np.asarray((force @ self.columns).reshape(-1, 3))
+
+    def _go(self, force: Array, d: Array) -> None:
+        self.force, self.d = force, d
+        self.energy, self.gradient = 0.0, np.zeros_like(d)
+        for load in self._loads.values():
+            energy, gradient = load.evaluate(self._positions + d)
+            self.energy += energy
+            self.gradient += gradient
 
     def _value(self) -> float:
         """What the forces minimise."""
         elastic = 0.5 * float(self.force @ (self.compliance @ self.force))
         return elastic + self.energy - float(np.vdot(self._expected, self.d))
 
-    def _stiffness(self, positions: Array, convex: bool) -> Array:
-        return sum(self._stiffness_of(load, positions, convex) for load in self._loads.values())
+    def _stiffness(self, convex: bool) -> Array:
+        found = np.zeros_like(self.compliance)
+        for load in self._loads.values():
+            found += self._stiffness_of(load, self._positions + self.d, convex)
+        return found
 
     def _stiffness_of(self, load: LiveLoad, positions: Array, convex: bool) -> Array:
         """Second derivative of a load among the joined vertices."""
@@ -144,7 +157,7 @@ class _Joined:
 
     def _solved(self, stiffness: Array, right: Array) -> Array:
         """(I + K S)⁻¹ times a vector."""
-        return np.linalg.solve(np.eye(len(right)) + stiffness @ self.compliance, right)
+        return np.asarray(np.linalg.solve(np.eye(len(right)) + stiffness @ self.compliance, right))
 
 
 def coupled_step(
@@ -184,11 +197,5 @@ def coupled_step(
     return joined.d, joined.gradient
 
 
-def _gradient(loads: Mapping[str, LiveLoad], positions: Array) -> tuple[float, Array]:
-    found = [load.evaluate(positions) for load in loads.values()]
-    return sum(energy for energy, _ in found), sum(gradient for _, gradient in found)
-
-
 def _unknowns(vertices: Ints) -> Ints:
     return (3 * vertices[:, None] + np.arange(3)).ravel()
-

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +35,7 @@ from solver.factor import Factor, definite_factor
 from solver.frame import Frame, Progressing
 from solver.live_load import LiveLoad
 from solver.mobility import check_answer, check_extent
+from solver.pairs import alone
 from solver.patch import Patch, find_patch
 from solver.response import Response
 from solver.resting import rest_points
@@ -42,6 +44,7 @@ from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+T = TypeVar("T")
 
 CONVERGED_MM = 0.01
 # No iterate has a tetrahedron below this share of its volume. Lower than the 0.3 the reference tier asks of a
@@ -58,6 +61,11 @@ OVERRUN_MM = 0.03
 POOR_CONTRACTION = 0.4
 # Where a frame has no time for an iteration, nothing shows the tangent's age; it is then renewed this often.
 RENEW_FRAMES = 20
+# A frame that no time passes in counts as this long for what goes on beside it.
+SHORTEST_FRAME_S = 1 / 60
+# Without a clock a tangent factored beside the frames is due after this time of the rehearsal, and this many operations
+# of its factorisation a second; measured: about twice what one core that is shared with the frames takes.
+REFACTORING_S, REFACTORING_PER_S = 0.05, 25e9
 ARMIJO = 1e-4
 
 
@@ -77,11 +85,12 @@ class Snapshot:
     factored_at: Array
     curvature: Curvature
     direction: Array | None
+    expected: tuple[Array | None, Array | None]
     slow: int
     stuck: bool
     frames: int
-    expected: Array | None = None
-    foreseen: Array | None = None
+    refactoring: Future[tuple[Factor, Response, Array]] | None
+    due_s: float
     hops: Mapping[str, Array] = field(default_factory=dict)
 
 
@@ -141,8 +150,12 @@ class Interactive:
         # How far the tools of loads have moved since the last step, mm.
         self._hops: dict[str, Array] = {}
         self._curvature = Curvature()
+        self._measured: tuple[Array, float, float] | None = None
         self._worker: ThreadPoolExecutor | None = None
+        self._maker: ThreadPoolExecutor | None = None
+        self._made: Future[Any] | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
+        self._due_s = 0.0
         self.time_s = 0.0
         self.topology = self._topologies = 0
         self._cost_s, self._frames = 0.0, 0
@@ -363,8 +376,8 @@ class Interactive:
         """
         started = time.perf_counter()
         self.time_s += advance_s
-        if budget_s is not None:
-            self._adopt()
+        self._due_s -= max(advance_s, SHORTEST_FRAME_S)
+        self._take_over(wait=budget_s is None)
         self._replace_loads(lambda load: load.begun(self.positions, advance_s))
         done = 0
         while True:
@@ -372,7 +385,7 @@ class Interactive:
             largest, mean = self._distance()
             if followed and not done:
                 self._learn_cost(time.perf_counter() - started)
-            if largest < IDLE_MM and not self._lag():
+            if largest < self._idle_mm() and not self._lag():
                 break
             if self._stuck or (iterations is not None and done >= iterations):
                 break
@@ -382,7 +395,7 @@ class Interactive:
             self._iterate()
             done += 1
             if self._slow >= 2:
-                self._renew(beside=budget_s is not None)
+                self._renew(beside=True)
         self._frames += 1
         self._replace_loads(lambda load: load.committed(self.positions, self.time_s))
         if budget_s is not None and self._frames >= RENEW_FRAMES and self._distance()[0] > 3 * CONVERGED_MM:
@@ -479,8 +492,16 @@ class Interactive:
 
     def _distance(self) -> tuple[float, float]:
         """Estimated distance to the converged state, mm: largest over vertices, and mean."""
-        lengths = np.linalg.norm(self._next_step(), axis=1)
-        return float(lengths.max()), float(lengths.mean())
+        step = self._next_step()
+        if self._measured is None or self._measured[0] is not step:
+            lengths = np.sqrt(np.einsum("ij,ij->i", step, step))
+            self._measured = step, float(lengths.max()), float(lengths.mean())
+        return self._measured[1:]
+
+    def _idle_mm(self) -> float:
+        """Iterations of a step stop here; errors of steps in time add up, so that a load that counts it
+        may ask for less."""
+        return min([IDLE_MM, *(load.tolerance_mm for load in self._loads.values())])
 
     def _lag(self) -> float:
         """How far the tissue is behind the tools, mm."""
@@ -595,16 +616,25 @@ class Interactive:
             return
         if not beside:
             self._refactor()
-        elif self._refactoring is None:
+        elif self._refactoring is None and (self._made is None or self._made.done()):
+            self._due_s = REFACTORING_S + self._factor.operations / REFACTORING_PER_S
             self._refactoring = self._beside.submit(
                 self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
             )
+
+    def beside(self, job: Callable[[], T]) -> Future[T]:
+        """Have a job done in a thread of its own, after those given before it; meanwhile no tangent is begun anew."""
+        if self._maker is None:
+            self._maker = ThreadPoolExecutor(1, thread_name_prefix="topology", initializer=alone)
+        made = self._maker.submit(job)
+        self._made = made
+        return made
 
     @property
     def _beside(self) -> ThreadPoolExecutor:
         """The thread that works beside the frames."""
         if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent")
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent", initializer=alone)
         return self._worker
 
     def _factored(
@@ -618,6 +648,7 @@ class Interactive:
 
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
+        self._refactoring = None
         try:
             self._use(*self._factored(self._u, self._holding(), tuple(self._loads.values())))
         except SolverError:
@@ -625,9 +656,13 @@ class Interactive:
             return False
         return True
 
-    def _adopt(self) -> None:
-        """Take a tangent factored beside the frames into use, once it is there."""
-        if self._refactoring is None or not self._refactoring.done():
+    def _take_over(self, wait: bool) -> None:
+        """Take a tangent factored beside the frames into use: once it is there, or just when it is due.
+
+        Without a clock the time at which it is due depends on the size of the tangent alone, so that a rehearsal
+        replays to the same numbers; where this machine takes longer, it is waited for.
+        """
+        if self._refactoring is None or not (self._due_s <= 0 if wait else self._refactoring.done()):
             return
         finished, self._refactoring = self._refactoring, None
         try:
@@ -644,7 +679,7 @@ class Interactive:
 
     # ------------------------------------------------------------------ topology
 
-    def change(self, change: TopologyChange) -> None:
+    def change(self, change: TopologyChange, body: Body | None = None) -> None:
         """Go on on another mesh, at once.
 
         What the tools hold, the loads and the state itself are carried; the tangent is factored anew.
@@ -653,30 +688,29 @@ class Interactive:
         ----------
         change : TopologyChange
             From the present mesh, `body.organ`.
+        body : Body, optional
+            The body on it, where there is one already, every piece of which is held.
 
         Raises
         ------
         SolverError
             If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
         """
-        self.adopt(self._successor(change, self._averaged, self._u, self._holding(), self._loads))
+        self.adopt(self.successor_maker()(change, body))
 
-    def prepare(self, change: TopologyChange) -> Future[Successor]:
-        """Begin a change beside the frames, which go on; to be adopted (`adopt`) when it is done."""
-        state = self._u.copy(), self._holding(), dict(self._loads)
-        return self._beside.submit(self._successor, change, self._averaged, *state)
+    def successor_maker(self) -> Callable[[TopologyChange, Body | None], Successor]:
+        """What makes the successor of the present state after a change, in any thread and wherever the state has gone.
 
-    def _successor(
-        self,
-        change: TopologyChange,
-        averaged: Averaged,
-        u: Array,
-        patches: Mapping[str, Ints],
-        loads: Mapping[str, LiveLoad],
-    ) -> Successor:
-        if change.before is not averaged.body.organ:
-            raise SolverError("The change starts from another mesh than the present one; make it anew.")
-        return make_successor(change, averaged, u, patches, loads, FLOOR_JACOBIAN)
+        The successor is to be adopted (`adopt`); arguments of what is returned are those of `change`.
+        """
+        averaged, factor, u = self._averaged, self._factor, self._u
+        held, loads = self._holding(), dict(self._loads)
+
+        def make(change: TopologyChange, body: Body | None = None) -> Successor:
+            _check_start(change, averaged.body)
+            return make_successor(change, averaged, factor, u, held, loads, FLOOR_JACOBIAN, body)
+
+        return make
 
     def adopt(self, successor: Successor) -> None:
         """Go on on the mesh of a change, from where the tissue is now.
@@ -688,8 +722,7 @@ class Interactive:
             present one; then nothing has changed.
         """
         change = successor.change
-        if change.before is not self.body.organ:
-            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        _check_start(change, self.body)
         u = change.interpolate(self._u)
         check_unfolded(successor.averaged, u, FLOOR_JACOBIAN)
         loads = {name: load.carried(change) for name, load in self._loads.items()}
@@ -712,8 +745,8 @@ class Interactive:
             self.body, self.body.attachments, self._averaged, self.topology,
             self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
-            self._direction, self._slow, self._stuck, self._frames, self._expected, self._foreseen,
-            self._hops,
+            self._direction, (self._expected, self._foreseen), self._slow, self._stuck, self._frames,
+            self._refactoring, self._due_s, self._hops,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -728,20 +761,32 @@ class Interactive:
         self._factor, self._factored_at = snapshot.factor, snapshot.factored_at
         self._response = Response(self._factor, self._averaged.vertices, self._holding())
         self._curvature = snapshot.curvature.copy()
+        self._expected = self._foreseen = None
         self._take_hold()
         self._direction, self._slow = snapshot.direction, snapshot.slow
+        self._expected, self._foreseen = snapshot.expected
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
-        self._expected, self._foreseen = snapshot.expected, snapshot.foreseen
+        self._refactoring, self._due_s = snapshot.refactoring, snapshot.due_s
         self._hops = dict(snapshot.hops)
 
     def reset(self) -> None:
-        """Go back to where the tissue rested at first, whole, with no tool on it."""
+        """Go back to where the tissue rested at first, whole, with no tool on it and every attachment as it was."""
         self.restore(self._rest)
 
     @property
     def displacement(self) -> Array:
         """From the scanned shape, shape (n, 3), float64, mm, OrganMesh order."""
         return self._u - self.body.scanned_displacement
+
+    @property
+    def forces_N(self) -> dict[str, Array]:
+        """Force with which each tool acts on the tissue, shape (3,), N, LPS."""
+        return self._forces()
+
+    @property
+    def strain_energy_mJ(self) -> float:
+        """Energy stored in tissue and capsule, against the stress-free shape, mJ."""
+        return self._averaged.strain_energy(self._u, 0.0) / 1000.0
 
     def _forces(self) -> dict[str, Array]:
         forces = {
@@ -808,6 +853,11 @@ def reference_error(live: Interactive) -> tuple[float, float]:
     found = Equilibrium(body, "P1-averaged", acting).solve(prescribed=(held, u[held]), start=u)
     error = np.linalg.norm(found.displacement - u, axis=1)
     return float(error.mean()), float(error.max())
+
+
+def _check_start(change: TopologyChange, body: Body) -> None:
+    if change.before is not body.organ:
+        raise SolverError("The change starts from another mesh than the present one; make it anew.")
 
 
 def _same(first: dict[str, Ints], second: dict[str, Ints]) -> bool:

@@ -136,9 +136,7 @@ class LiveContact(LiveLoad):
         shear = max(tissue.law.initial_shear_kPa for tissue in body.tissues.values())
         penalty = 8 * ONSET_PRESSURE * shear / LAYER_MM
         surface = TouchedSurface.of(body.organ.exterior, body.reference_points, tool.size_mm)
-        return cls(
-            name, tool, tool.position_mm, surface, body.reference_points, penalty, float(friction)
-        )
+        return cls(name, tool, tool.position_mm, surface, body.reference_points, penalty, float(friction))
 
     # ------------------------------------------------------------------ the tool
 
@@ -233,7 +231,9 @@ class LiveContact(LiveLoad):
         d, h = touch.depth, LAYER_MM
         density = np.where(d < h, d**3 / (6 * h), d**2 / 2 - d * h / 2 + h**2 / 6)
         energy = self.penalty_kPa_mm * float(touch.weight @ density)
-        self._add(gradient, touch.rows, touch.point, (touch.weight * self._pressure(d))[:, None] * touch.normal)
+        self._add(
+            gradient, touch.rows, touch.point, (touch.weight * self._pressure(d))[:, None] * touch.normal
+        )
         if self.stuck is not None:
             slip, limit, _ = self._slip(positions, self.stuck)
             size = np.linalg.norm(slip, axis=1)

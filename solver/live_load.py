@@ -82,6 +82,11 @@ class LiveLoad(ABC):
         return np.zeros(0, dtype=np.int64), np.zeros((0, 0))
 
     @property
+    def tolerance_mm(self) -> float:
+        """How near to its end a step has to come, mm, where that is nearer than others need."""
+        return np.inf
+
+    @property
     def lag_mm(self) -> float:
         """How far a tool of the load is behind where it is to be, mm."""
         return 0.0

@@ -57,9 +57,7 @@ class Tool:
         return cls(shape, float(radius_mm), -reach, reach, _place(position_mm))
 
     @classmethod
-    def rod(
-        cls, radius_mm: float, shaft_mm: ArrayLike, position_mm: ArrayLike = (0.0, 0.0, 0.0)
-    ) -> Tool:
+    def rod(cls, radius_mm: float, shaft_mm: ArrayLike, position_mm: ArrayLike = (0.0, 0.0, 0.0)) -> Tool:
         """A rod with round ends: its tip's centre is its position, its shaft leads from there along `shaft_mm`."""
         shaft = _place(shaft_mm)
         shape = Capsule((0.0, 0.0, 0.0), shaft, radius_mm)
@@ -85,8 +83,7 @@ class Tool:
         points = np.asarray(points, dtype=np.float64)
         grid = DistanceGrid.of_surface(points, triangles, spacing_mm, 3 * spacing_mm)
         axes = [
-            a + s * np.arange(n)
-            for a, s, n in zip(grid.origin_mm, grid.spacing_mm, grid.shape, strict=True)
+            a + s * np.arange(n) for a, s, n in zip(grid.origin_mm, grid.spacing_mm, grid.shape, strict=True)
         ]
         inside = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         depth = -float(grid.distance(inside).gap.min())

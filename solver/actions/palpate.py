@@ -100,9 +100,7 @@ class Palpate(Act):
         tip = probe_tip(self.radius_mm, direction, 0.0)
         count = max(2, int(np.ceil(lengths[-1] / (SAMPLES_A_RADIUS * self.radius_mm))) + 1)
         samples = np.linspace(0.0, lengths[-1], count)
-        touches = np.array(
-            [first_touch(field, tip, _on_line(path, lengths, s), direction) for s in samples]
-        )
+        touches = np.array([first_touch(field, tip, _on_line(path, lengths, s), direction) for s in samples])
         pressing = Pressing(field, self.tool, tip.at(touches[0]), direction, self.friction)
         felt: list[tuple[float, float, float]] = []
         last = 0.0

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from solver.field import OperativeField
 
 
-def checked_place(act: str, structure: Any, towards: Any, point_mm: Any) -> tuple[Vector | None, Vector | None]:
+def checked_place(
+    act: str, structure: Any, towards: Any, point_mm: Any
+) -> tuple[Vector | None, Vector | None]:
     """`towards` and `point_mm` made sure of: one of the two ways to say where, and only one.
 
     Raises

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
 from solver.actions.place import checked_place, place_on
@@ -15,6 +16,8 @@ from solver.errors import SolverError
 
 if TYPE_CHECKING:
     from solver.field import OperativeField
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class Probe(Act):
         return carry
 
     def _finish(
-        self, field: OperativeField, pressing: Pressing, curve: list[tuple[float, float]], touch: Vector
+        self, field: OperativeField, pressing: Pressing, curve: list[tuple[float, float]], touch: Array
     ) -> None:
         """Come to rest, and say what was felt."""
         pressing.settle()

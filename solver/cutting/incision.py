@@ -20,7 +20,7 @@ from solver.cutting.pieces import area_mm2
 from solver.cutting.sheet import Sheet, positive
 from solver.cutting.smooth import Values
 from solver.cutting.snapping import Marks, Mesh, levels, mark
-from solver.cutting.split import split
+from solver.cutting.split import split_well
 from solver.errors import SolverError
 from solver.topology import TopologyChange
 
@@ -28,7 +28,9 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Shortest part an edge is cut to, as a share of the mean edge, where no floor is given.
-FLOOR = 0.15
+FLOOR = 0.2
+#: Smallest piece that is cut loose, as a share of the cube of the mean edge: some four regular tetrahedra.
+CRUMB = 0.5
 
 
 def cut(
@@ -71,15 +73,17 @@ def cut(
     deformed = np.ascontiguousarray(positions, dtype=np.float64)
     every = [deformed, *(np.ascontiguousarray(shape, dtype=np.float64) for shape in shapes)]
     marks = mark(mesh, every, sheet, floor)
-    tets, parent = split(mesh, marks)
-    return _opened(organ, deformed, sheet, mesh, marks, tets, parent)
+    tets, parent = split_well(mesh, marks, every, floor)
+    return _opened(organ, deformed, sheet, mesh, marks, tets, parent, CRUMB * (floor / FLOOR) ** 3)
 
 
 def _check_shape(organ: OrganMesh, shape: Array) -> None:
     if np.shape(shape) != organ.points.shape:
         raise SolverError(f"Positions have shape {np.shape(shape)}; the organ has {organ.points.shape}.")
     if not np.isfinite(shape).all():
-        raise SolverError("The positions hold values that are not finite; restore an earlier state and cut again.")
+        raise SolverError(
+            "The positions hold values that are not finite; restore an earlier state and cut again."
+        )
     flat = int((volumes_of(np.ascontiguousarray(shape, dtype=np.float64), organ.tets) <= 0).sum())
     if flat:
         raise SolverError(
@@ -88,7 +92,14 @@ def _check_shape(organ: OrganMesh, shape: Array) -> None:
 
 
 def _opened(
-    organ: OrganMesh, positions: Array, sheet: Sheet | Values, mesh: Mesh, marks: Marks, tets: Ints, parent: Ints
+    organ: OrganMesh,
+    positions: Array,
+    sheet: Sheet | Values,
+    mesh: Mesh,
+    marks: Marks,
+    tets: Ints,
+    parent: Ints,
+    crumb_mm3: float,
 ) -> TopologyChange:
     """Open the facets on the sheet and put the new mesh together."""
     count = len(organ.points)
@@ -108,11 +119,13 @@ def _opened(
         # From both sides in one order, so that rounding cannot open a facet from one side only.
         whole[whole] = sheet.extent(now[np.sort(corners[whole], axis=1)].mean(axis=1)) < 0.0
     opposite[tet[~whole], facet[~whole]] = False
-    opened = open_facets(tets, across, opposite, len(parents))
+    volumes = volumes_of(between(organ.points), tets)
+    through = side if whole.all() and (side != 0).all() else None
+    opened = open_facets(tets, across, opposite, len(parents), None, volumes, crumb_mm3, through)
     if not opened.opened.any():
         raise SolverError(
-            f"The cut is too small to open tissue whose elements are {mesh.length.mean():.1f} mm wide; cut longer or "
-            "deeper, or mesh finer."
+            "The cut opens nothing: the tissue is open already there, or the cut is smaller than an element "
+            f"({mesh.length.mean():.1f} mm wide); cut elsewhere, longer or deeper, or mesh finer."
         )
     parents, weight = parents[opened.original], weight[opened.original]
     points = organ.points[parents[:, 0]]

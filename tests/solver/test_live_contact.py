@@ -138,14 +138,14 @@ def test_friction_sticks_and_then_slides_at_its_limit(live):
     top = np.flatnonzero((live.body.organ.points == [20, 20, TOP]).all(axis=1))
     before = live.positions[top]
     for k in range(1, 4):
-        live.steer("probe", MIDDLE + [0.1 * k, 0, -2.0])
+        live.steer("probe", MIDDLE + np.array([0.1 * k, 0, -2.0]))
         live.step(iterations=6)
     live.settle(1e-4)
     rubbed, limit, _ = rubbing(live)
     assert 0.01 < rubbed < 0.8 * limit
     assert (live.positions[top] - before)[0, 0] == pytest.approx(0.3, abs=0.05)
     for k in range(1, 31):
-        live.steer("probe", MIDDLE + [0.3 + 0.2 * k, 0, -2.0])
+        live.steer("probe", MIDDLE + np.array([0.3 + 0.2 * k, 0, -2.0]))
         live.step(iterations=6)
     rubbed, limit, place = rubbing(live)
     assert rubbed == pytest.approx(limit, rel=0.05)
@@ -199,8 +199,8 @@ def test_a_fast_tool_does_not_tunnel(live, iterations):
 
 
 def test_in_free_air_a_tool_is_where_it_was_told_at_once(live):
-    touch(live, at=MIDDLE + [0, 0, 40])
-    live.steer("probe", MIDDLE + [30, 5, 30])
+    touch(live, at=MIDDLE + np.array([0, 0, 40]))
+    live.steer("probe", MIDDLE + np.array([30, 5, 30]))
     frame = live.step(iterations=1)
     assert live.loads["probe"].lag_mm == 0
     assert not frame.forces_N["probe"].any()
@@ -213,7 +213,7 @@ def test_states_with_contact_repeat_and_come_back(live):
 
     def stroke():
         for k in range(1, 6):
-            live.steer("probe", MIDDLE + [0.5 * k, 0, -2.0])
+            live.steer("probe", MIDDLE + np.array([0.5 * k, 0, -2.0]))
             live.step(iterations=2, advance_s=1 / 30)
         return live.displacement
 
