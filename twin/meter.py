@@ -133,7 +133,7 @@ class OperationMeter:
         return None if process is None else process.seen(self.field)  # type: ignore[attr-defined]
 
     def _bleeding(self, blood: Circulation) -> dict[str, Any]:
-        carried, bound = blood.flows_ml_min()
+        carried, bound = blood.flows_ml_min
         bleeds = {(stump.system, stump.node): stump for stump in blood.stumps}
         divided = []
         for system, tree in self.field.vessels.items():
