@@ -107,7 +107,9 @@ class Anchors:
         matrix = np.einsum("kv,kilj,lw->viwj", share, between, share, optimize=True)
         # A vertex that has no part in it is not named: nothing acts there.
         felt = np.flatnonzero(matrix.any(axis=(1, 2, 3)))
-        return vertices[felt], matrix[np.ix_(felt, range(3), felt, range(3))].reshape(3 * len(felt), -1)
+        return vertices[felt], matrix[np.ix_(felt, range(3), felt, range(3))].reshape(
+            3 * len(felt), 3 * len(felt)
+        )
 
     def taken(self, rows: NDArray[np.bool_] | Ints) -> Anchors:
         """Some of them."""
@@ -149,3 +151,57 @@ def inside(weights: Array) -> Array:
     """The nearest weights, shape (k, 4), of a place that is not outside its tetrahedron."""
     clipped = np.maximum(weights, 0.0)
     return np.asarray(clipped / clipped.sum(axis=1, keepdims=True))
+
+
+def located(organ: OrganMesh, positions: Array, point: Array) -> Anchors | None:
+    """The place at a point of the present shape, if there is tissue."""
+    corners = positions[organ.tets]
+    near = ((corners.min(axis=1) <= point) & (corners.max(axis=1) >= point)).all(axis=1)
+    candidates = np.flatnonzero(near)
+    if not len(candidates):
+        return None
+    weights = barycentric(corners[candidates], point)
+    best = int(weights.min(axis=1).argmax())
+    if weights[best].min() < -1e-9:
+        return None
+    tet = candidates[best : best + 1]
+    return Anchors(tet, organ.tets[tet], inside(weights[best : best + 1]))
+
+
+def surface_crossed(
+    organ: OrganMesh,
+    positions: Array,
+    origin: Array,
+    direction: Array,
+    start: float,
+    end: float,
+    entering: bool,
+) -> tuple[float, Anchors] | None:
+    """Where an axis first enters, or leaves, the tissue between two depths, mm, and the place there.
+
+    Möller & Trumbore 1997, J Graph Tools 2:21, for all triangles of the outer surface at once.
+    """
+    a, b, c = (positions[organ.exterior[:, i]] for i in range(3))
+    first, second = b - a, c - a
+    normal = np.cross(first, second) @ direction
+    p = np.cross(direction, second)
+    determinant = np.einsum("ij,ij->i", first, p)
+    facing = (normal < 0) if entering else (normal > 0)
+    rows = np.flatnonzero(facing & (np.abs(determinant) > 1e-12))
+    s = (origin - a[rows]) / determinant[rows, None]
+    u = np.einsum("ij,ij->i", s, p[rows])
+    q = np.cross(s, first[rows])
+    v = q @ direction
+    depth = np.einsum("ij,ij->i", q, second[rows])
+    hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (depth >= start) & (depth <= end)
+    if not hit.any():
+        return None
+    best = np.flatnonzero(hit)[depth[hit].argmin()]
+    facet = rows[best]
+    share = np.clip([1 - u[best] - v[best], u[best], v[best]], 0.0, None)
+    tet = organ.exterior_tets[facet : facet + 1]
+    corners = organ.tets[tet]
+    weights = np.zeros((1, 4))
+    for vertex, part in zip(organ.exterior[facet], share / share.sum(), strict=True):
+        weights[0, np.flatnonzero(corners[0] == vertex)[0]] = part
+    return float(depth[best]), Anchors(tet, corners, weights)

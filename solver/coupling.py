@@ -19,7 +19,7 @@ worked out once for each vertex and kept until the tangent or what is held chang
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,63 +30,29 @@ from solver.response import Response
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Columns are kept for at most this many vertices.
-MOST_KEPT = 600
-LOCAL_ITERATIONS = 12
+LOCAL_ITERATIONS = 20
 # The load's forces are found when they change by less than this share of themselves, or less than this, mN.
 RELATIVE_CHANGE, SMALLEST_MN = 1e-3, 1e-3
 
 
-class Influence:
-    """Answers of the held tissue to unit forces at single vertices, each worked out once.
-
-    Parameters
-    ----------
-    response : Response
-    """
-
-    def __init__(self, response: Response) -> None:
-        self.response = response
-        self._row: dict[int, int] = {}
-        self._columns = np.zeros((0, 3 * response.vertices))
-
-    def columns(self, vertices: Ints) -> Array:
-        """Displacements under unit forces along x, y, z of each vertex, shape (3 k, 3 n), mm/mN."""
-        missing = [int(v) for v in vertices if int(v) not in self._row]
-        if missing and len(self._row) + len(missing) > MOST_KEPT:
-            self._row.clear()
-            missing = [int(v) for v in vertices]
-        if missing:
-            self._make_room(3 * (len(self._row) + len(missing)))
-            for vertex in missing:
-                # One vertex at a time, so that a column does not depend on which others were wanted with it.
-                row = 3 * len(self._row)
-                self._columns[row : row + 3] = self.response.to_unit_forces(vertex)
-                self._row[vertex] = row
-        rows = np.array([self._row[int(v)] for v in vertices], dtype=np.int64)
-        return self._columns[(rows[:, None] + np.arange(3)).ravel()]
-
-    @property
-    def kept(self) -> Ints:
-        """Vertices whose columns are known."""
-        return np.array(list(self._row), dtype=np.int64)
-
-    def _make_room(self, rows: int) -> None:
-        if rows > len(self._columns):
-            larger = np.zeros((max(rows, 2 * len(self._columns)), self._columns.shape[1]))
-            larger[: len(self._columns)] = self._columns
-            self._columns = larger
-
-
 class _Joined:
-    """The vertices that loads have joined so far on one step, and the forces λ there."""
+    """One step being sought: the vertices that loads have joined so far, the forces λ there, and where they lead."""
 
-    def __init__(self, influence: Influence) -> None:
-        self._influence = influence
+    def __init__(
+        self,
+        response: Response,
+        loads: Mapping[str, LiveLoad],
+        positions: Array,
+        step: Array,
+        expected: Array,
+    ) -> None:
+        self._response, self._loads = response, loads
+        self._positions, self._step, self._expected = positions, step, expected
         self.vertices = np.zeros(0, dtype=np.int64)
-        self.columns = influence.columns(self.vertices)
+        self.columns = response.columns(self.vertices)
         self.force = np.zeros(0)
         self.compliance = np.zeros((0, 0))
+        self.d, self.energy, self.gradient = step, 0.0, expected
 
     def take(self, vertices: Ints) -> None:
         """Join more vertices; the forces of those already joined stay."""
@@ -96,47 +62,125 @@ class _Joined:
         force = np.zeros((len(every), 3))
         force[np.searchsorted(every, self.vertices)] = self.force.reshape(-1, 3)
         self.vertices, self.force = every, force.ravel()
-        self.columns = self._influence.columns(every)
+        self.columns = self._response.columns(every)
         compliance = self.columns[:, _unknowns(every)]
         self.compliance = 0.5 * (compliance + compliance.T)
 
-    def stiffness(self, loads: Sequence[LiveLoad], positions: Array) -> Array:
-        """Second derivative of the loads among the joined vertices."""
+    def linearised(self, hops: Mapping[str, Array]) -> None:
+        """The forces that balance, were each load linear around the tissue carried along with it, and where they lead.
+
+        Carried along, the tissue touches a tool that has moved as it did before.
+        """
+        shifted = {name: self._positions + hops.get(name, 0.0) for name in self._loads}
+        gradient = np.zeros_like(self._positions)
+        for name, load in self._loads.items():
+            gradient += load.evaluate(shifted[name])[1]
+        self.take(np.flatnonzero(gradient.any(axis=1) | self._expected.any(axis=1)))
+        at = self.vertices
+        stiffness = np.zeros_like(self.compliance)
+        sought = (self._expected[at] - gradient[at]).ravel()
+        for name, load in self._loads.items():
+            own = self._stiffness_of(load, shifted[name], convex=True)
+            sought -= own @ (self._step[at] - hops.get(name, 0.0)).ravel()
+            stiffness += own
+        force = self._solved(stiffness, sought)
+        self._go(force, self._step + self._answer(force))
+
+    def improved(self) -> bool:
+        """One step of Newton's method; False when the forces are found or get no better."""
+        self.take(np.flatnonzero(self.gradient.any(axis=1)))
+        at = self.vertices
+        wanted = (self._expected[at] - self.gradient[at]).ravel()
+        missing = wanted - self.force
+        largest = float(np.abs(wanted).max(initial=0.0))
+        if np.abs(missing).max(initial=0.0) <= SMALLEST_MN + RELATIVE_CHANGE * largest:
+            return False
+        # Exact first; where the load's own curvature misleads, its convex part, along which the way is down.
+        return any(self._descended(missing, *how) for how in ((False, 2), (True, 12)))
+
+    def _descended(self, missing: Array, convex: bool, trials: int) -> bool:
+        """Go along Newton's direction to where the way is no longer down; False, and back, if it is not found."""
+        change = self._solved(self._stiffness(convex), missing)
+        answered = self.compliance @ change
+        slope = -float(missing @ answered)
+        if slope >= 0:
+            return False
+        way, start, value = self._answer(change), (self.force, self.d), self._value()
+        low, high, low_slope, high_slope = 0.0, np.inf, slope, np.inf
+        share = 1.0
+        for _ in range(trials):
+            self._go(start[0] + share * change, start[1] + share * way)
+            here = float(self.force @ answered) + float(np.vdot(self.gradient - self._expected, way))
+            if self._value() <= value + 1e-4 * share * slope + 1e-12 * abs(value):
+                if abs(here) <= 0.5 * abs(slope) or share == 1.0:
+                    return True
+                low, low_slope = share, min(here, 0.0)
+            else:
+                high, high_slope = share, here
+            # A load that sets in on the way makes the slope turn sharply: regula falsi, kept off the ends.
+            middle = low + (high - low) * low_slope / (low_slope - high_slope) if high_slope > 0 else low
+            share = float(np.clip(middle, low + 0.05 * (high - low), low + 0.7 * (high - low)))
+        self._go(start[0] + low * change, start[1] + low * way)
+        return low > 0
+
+    def _answer(self, force: Array) -> Array:
+        return np.asarray((force @ self.columns).reshape(-1, 3))
+
+    def _go(self, force: Array, d: Array) -> None:
+        self.force, self.d = force, d
+        self.energy, self.gradient = 0.0, np.zeros_like(d)
+        for load in self._loads.values():
+            energy, gradient = load.evaluate(self._positions + d)
+            self.energy += energy
+            self.gradient += gradient
+
+    def _value(self) -> float:
+        """What the forces minimise."""
+        elastic = 0.5 * float(self.force @ (self.compliance @ self.force))
+        return elastic + self.energy - float(np.vdot(self._expected, self.d))
+
+    def _stiffness(self, convex: bool) -> Array:
         found = np.zeros_like(self.compliance)
-        for load in loads:
-            vertices, matrix = load.coupled_stiffness(positions)
-            place = _unknowns(np.searchsorted(self.vertices, vertices))
-            found[np.ix_(place, place)] += matrix
+        for load in self._loads.values():
+            found += self._stiffness_of(load, self._positions + self.d, convex)
         return found
 
-    def solve(self, loads: Sequence[LiveLoad], positions: Array, right: Array) -> Array:
+    def _stiffness_of(self, load: LiveLoad, positions: Array, convex: bool) -> Array:
+        """Second derivative of a load among the joined vertices."""
+        found = np.zeros_like(self.compliance)
+        vertices, matrix = load.coupled_stiffness(positions, convex)
+        known = np.isin(vertices, self.vertices)
+        place = _unknowns(np.searchsorted(self.vertices, vertices[known]))
+        own = _unknowns(np.flatnonzero(known))
+        found[np.ix_(place, place)] = matrix[np.ix_(own, own)]
+        return found
+
+    def _solved(self, stiffness: Array, right: Array) -> Array:
         """(I + K S)⁻¹ times a vector."""
-        stiffness = self.stiffness(loads, positions)
-        return np.linalg.solve(np.eye(len(right)) + stiffness @ self.compliance, right)
-
-    def objective(self, force: Array, energy: float, expected: Array, d: Array) -> float:
-        """What the forces minimise."""
-        return 0.5 * float(force @ (self.compliance @ force)) + energy - float(np.vdot(expected, d))
-
-    def answer(self, force: Array) -> Array:
-        """W λ, shape (n, 3)."""
-        return (force @ self.columns).reshape(-1, 3)
+        return np.asarray(np.linalg.solve(np.eye(len(right)) + stiffness @ self.compliance, right))
 
 
 def coupled_step(
-    influence: Influence, loads: Sequence[LiveLoad], positions: Array, step: Array, expected: Array
+    response: Response,
+    loads: Mapping[str, LiveLoad],
+    positions: Array,
+    step: Array,
+    expected: Array,
+    hops: Mapping[str, Array],
 ) -> tuple[Array, Array]:
     """The tissue's own step, corrected by what loads answer on the way.
 
     Parameters
     ----------
-    influence : Influence
-    loads : sequence of LiveLoad
+    response : Response
+    loads : mapping of str to LiveLoad
         Those that are `coupled`.
     positions, step : ndarray, shape (n, 3), float64
         Where the vertices are, and the tissue's own answer d₀, mm.
     expected : ndarray, shape (n, 3), float64
         The gradient f of the loads that d₀ answers to, mN.
+    hops : mapping of str to ndarray, shape (3,)
+        How far the tools of the loads have moved since the tissue came to these positions, mm.
 
     Returns
     -------
@@ -145,42 +189,12 @@ def coupled_step(
     gradient : ndarray, shape (n, 3), float64
         Of the loads at its end, mN: what to expect of them next.
     """
-    joined = _Joined(influence)
-    gradient = _gradient(loads, positions)[1]
-    joined.take(np.flatnonzero((gradient.any(axis=1)) | (expected.any(axis=1))))
-    # To begin with, the loads are linear from where the tissue is.
-    at = joined.vertices
-    sought = (expected[at] - gradient[at]).ravel()
-    sought -= joined.stiffness(loads, positions) @ step[at].ravel()
-    joined.force = joined.solve(loads, positions, sought)
-    d = step + joined.answer(joined.force)
-    energy, gradient = _gradient(loads, positions + d)
+    joined = _Joined(response, loads, positions, step, expected)
+    joined.linearised(hops)
     for _ in range(LOCAL_ITERATIONS):
-        joined.take(np.flatnonzero(gradient.any(axis=1)))
-        at = joined.vertices
-        wanted = (expected[at] - gradient[at]).ravel()
-        missing = wanted - joined.force
-        if np.abs(missing).max(initial=0.0) <= SMALLEST_MN + RELATIVE_CHANGE * np.abs(wanted).max(
-            initial=0.0
-        ):
+        if not joined.improved():
             break
-        change = joined.solve(loads, positions + d, missing)
-        value = joined.objective(joined.force, energy, expected, d)
-        slope = -float(missing @ (joined.compliance @ change))
-        for share in (1.0, 0.5, 0.25, 0.1, 0.03):
-            force = joined.force + share * change
-            trial = step + joined.answer(force)
-            energy, gradient = _gradient(loads, positions + trial)
-            reached = joined.objective(force, energy, expected, trial)
-            if reached <= value + 1e-4 * share * min(slope, 0.0) + 1e-12 * abs(value):
-                break
-        joined.force, d = force, trial
-    return d, gradient
-
-
-def _gradient(loads: Sequence[LiveLoad], positions: Array) -> tuple[float, Array]:
-    found = [load.evaluate(positions) for load in loads]
-    return sum(energy for energy, _ in found), sum(gradient for _, gradient in found)
+    return joined.d, joined.gradient
 
 
 def _unknowns(vertices: Ints) -> Ints:

@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from anatomy.lattice.topology import edges_of
 from anatomy.mesh import OrganMesh
 from solver.cutting.incision import FLOOR
+from solver.effort import Effort
 from solver.errors import SolverError
 from solver.event import Event
+from solver.limits import StrengthWatch
 from solver.live_motion import Motion
 from solver.live_relaxation import LiveRelaxation
 from solver.specimen import Division, Specimen, divide, specimens_of
@@ -42,6 +44,7 @@ Array = NDArray[np.float64]
 
 #: Length of a time step of tissue that moves, s; and most of them in a frame that has a time budget.
 STEP_S, MOST_STEPS = 1.0 / 60.0, 4
+NO_EFFORT = Effort()
 
 
 class Process(Protocol):
@@ -69,6 +72,15 @@ class Carried(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Waiting:
+    """A change that is being made ready beside the frames, and who is to be told when it is there."""
+
+    dividing: Future[Division | None]
+    making: Future[Successor | None]
+    told: Callable[[TopologyChange], None]
+
+
+@dataclass(frozen=True, eq=False)
 class FieldSnapshot:
     """What `OperativeField.restore` needs to go back."""
 
@@ -79,8 +91,9 @@ class FieldSnapshot:
     events: tuple[Event, ...]
     specimens: tuple[Specimen, ...]
     processes: Mapping[str, Process]
-    division: Division | None = None
+    waiting: Waiting | None = None
     pace: tuple[float, float] = (0.0, 0.0)
+    effort: Effort = NO_EFFORT
 
 
 class OperativeField:
@@ -120,12 +133,13 @@ class OperativeField:
         self.vertex_data: dict[str, NDArray[Any]] = dict(vertex_data or {})
         self.events: tuple[Event, ...] = ()
         self.specimens: tuple[Specimen, ...] = ()
-        self.processes: dict[str, Process] = dict(processes or {})
+        self.processes: dict[str, Process] = {"strength": StrengthWatch.new(), **(processes or {})}
+        self.effort = Effort()
         self.whole_ml = float(self.organ.tet_volumes.sum()) / 1000.0
         self._real_time = False
         # Length of a time step of tissue that moves, s, 0 where it is quasi-static; and time that is still to pass.
         self._step_s = self._owed_s = 0.0
-        self._waiting: tuple[Division, Future[Successor]] | None = None
+        self._waiting: Waiting | None = None
         self._seen_held: tuple[Any, ...] = ()
         self._rest = self.snapshot()
 
@@ -150,12 +164,18 @@ class OperativeField:
     ) -> Frame:
         """Bring tissue and processes forward; arguments as of `Interactive.step`."""
         self._real_time = budget_s is not None
-        if self._waiting is not None and (not self._real_time or self._waiting[1].done()):
+        if self._waiting is not None and (not self._real_time or self._waiting.making.done()):
             self.finish()
         if self._waiting is None:
             self._shed()
         for name in list(self.processes):
             self.processes[name] = self.processes[name].advanced(self, advance_s)
+        frame = self._stepped(budget_s, iterations, advance_s)
+        self.effort = self.effort.after(self.tools_mm, frame.forces_N, advance_s)
+        return frame
+
+    def _stepped(self, budget_s: float | None, iterations: int | None, advance_s: float) -> Frame:
+        """Bring the tissue forward, in steps of one length where it moves in time."""
         if not self._step_s:
             return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s)
         self._owed_s += advance_s
@@ -169,6 +189,14 @@ class OperativeField:
         for _ in range(steps):
             frame = self.live.step(budget_s=share_s, iterations=iterations, advance_s=self._step_s)
         return frame
+
+    @property
+    def tools_mm(self) -> dict[str, Array]:
+        """Where every tool is that holds or may touch tissue, by name, mm, LPS."""
+        places = dict(self.live.tools)
+        for load in self.live.loads.values():
+            places.update(load.tools_mm())
+        return places
 
     def move_in_time(self, step_s: float = STEP_S) -> None:
         """Let the tissue answer in time from now on, with inertia, viscosity and relaxation.
@@ -211,39 +239,67 @@ class OperativeField:
         ------
         SolverError
             If nothing would stay, nothing would hold it, or the change folds the tissue; then nothing has changed.
+            In real time such a refusal is told as an event "refused" instead, some frames later.
+        """
+        self.cut(lambda: (change, taken))
+
+    def cut(
+        self,
+        making: Callable[[], tuple[TopologyChange | None, NDArray[np.bool_] | None]],
+        told: Callable[[TopologyChange], None] = lambda change: None,
+    ) -> None:
+        """The same for a change that is yet to be made, in real time beside the frames.
+
+        Parameters
+        ----------
+        making : callable
+            Gives the arguments of `change`. In real time it is called in another thread, while the mesh stays as it
+            is and the tissue goes on moving.
+        told : callable
+            Called with the cut, before pieces were taken away, when it has been carried out.
         """
         self.finish()
-        division = divide(self.live.body, change, taken, self._held())
-        if division is None:
+        body, held = self.live.body, self._held()
+        if not self._real_time:
+            division = divide(body, *making(), held)
+            if division is not None:
+                self._apply(division, told)
             return
-        if self._real_time:
-            self._waiting = division, self.live.prepare(division.change, division.body)
-        else:
-            self._apply(division)
+        succeed = self.live.successor_maker()
+        dividing = self.live.beside(lambda: divide(body, *making(), held))
 
-    def _apply(self, division: Division) -> None:
-        following = self._following(division)
+        def make() -> Successor | None:
+            division = dividing.result()
+            return None if division is None else succeed(division.change, division.body)
+
+        self._waiting = Waiting(dividing, self.live.beside(make), told)
+
+    def _apply(self, division: Division, told: Callable[[TopologyChange], None]) -> None:
+        following = self._following(division, told)
         self.live.change(division.change, division.body)
         following()
 
     def finish(self) -> None:
         """Wait for a change that is being made ready beside the frames, if there is one, and adopt it.
 
-        A change that can no longer be adopted, because the tissue has moved so that it would fold, is told as an
-        event "refused" and forgotten.
+        A change that cannot be carried out, because it was refused or the tissue has moved so that it would fold, is
+        told as an event "refused" and forgotten.
         """
         if self._waiting is None:
             return
-        (division, making), self._waiting = self._waiting, None
+        waiting, self._waiting = self._waiting, None
         try:
-            following = self._following(division)
-            self.live.adopt(making.result())
+            division, successor = waiting.dividing.result(), waiting.making.result()
+            if division is None or successor is None:
+                return
+            following = self._following(division, waiting.told)
+            self.live.adopt(successor)
         except SolverError as error:
             self.tell("refused", f"The cut could not be carried out: {error}")
         else:
             following()
 
-    def _following(self, division: Division) -> Callable[[], None]:
+    def _following(self, division: Division, told: Callable[[TopologyChange], None]) -> Callable[[], None]:
         """Work out all that rides on the tissue after a change; returns what puts it in place, which cannot fail."""
         change = division.change
         out: tuple[Specimen, ...] = ()
@@ -258,6 +314,8 @@ class OperativeField:
         def put() -> None:
             self.tet_data, self.vertex_data = tet_data, vertex_data
             self.vessels, self.processes = vessels, processes
+            if division.whole is not None:
+                told(division.whole)
             if out:
                 self.specimens = (*self.specimens, *out)
                 self._tell_specimens(out)
@@ -294,8 +352,8 @@ class OperativeField:
         """The present state."""
         return FieldSnapshot(
             self.live.snapshot(), dict(self.tet_data), dict(self.vertex_data), dict(self.vessels),
-            self.events, self.specimens, dict(self.processes), self._waiting[0] if self._waiting else None,
-            (self._step_s, self._owed_s),
+            self.events, self.specimens, dict(self.processes), self._waiting,
+            (self._step_s, self._owed_s), self.effort,
         )  # fmt: skip
 
     def restore(self, snapshot: FieldSnapshot) -> None:
@@ -307,8 +365,11 @@ class OperativeField:
         self.events, self.specimens = snapshot.events, snapshot.specimens
         self.processes = dict(snapshot.processes)
         self._step_s, self._owed_s = snapshot.pace
-        if snapshot.division is not None:
-            self._apply(snapshot.division)
+        self.effort = snapshot.effort
+        if snapshot.waiting is not None:
+            division = snapshot.waiting.dividing.result()
+            if division is not None:
+                self._apply(division, snapshot.waiting.told)
 
     def reset(self) -> None:
         """Go back to where it all began."""
@@ -323,6 +384,9 @@ class OperativeField:
         digest = hashlib.sha256(repr(self.live.time_s).encode())
         for tool, position in sorted(self.live.tools.items()):
             digest.update(tool.encode() + position.tobytes() + self.live.held_by(tool).tobytes())
+        for load in self.live.loads.values():
+            for tool, position in sorted(load.tools_mm().items()):
+                digest.update(tool.encode() + position.tobytes())
         organ = self.organ
         for array in (organ.points, organ.tets, organ.region, self.live.displacement):
             digest.update(np.ascontiguousarray(array).tobytes())

@@ -1,15 +1,15 @@
 """LiveContact: a rigid tool that touches live tissue.
 
-With the gap g, the signed distance of a point of the outer surface to the tool, and d = h − g the depth in a layer of
-thickness h around it, the tool pushes with the pressure (per area of the stress-free shape)
+With the gap g, the signed distance of a point of the outer surface to the tool, and d = h/2 − g the depth in a layer of
+thickness h about its surface, the tool pushes with the pressure (per area of the stress-free shape)
 
     p = ε d²/(2 h) for 0 < d < h,   p = ε (d − h/2) beyond,
 
 a penalty (Wriggers 2006, Computational Contact Mechanics, ch. 6) whose onset is smoothed so that its energy has two
 continuous derivatives; a layer in which contact sets in before the surfaces meet is also what the barrier of Li et
-al. (2020, ACM Trans Graph 39:49) acts in. Halfway through the onset the gap is zero, so that light contact neither
-enters the tool nor hovers above it by more than h/2. Beyond, the depth is p/ε; ε is chosen stiff and not
-compensated for, because the quasi-Newton step knows it exactly (`coupled_stiffness`).
+al. (2020, ACM Trans Graph 39:49) acts in. Light contact neither enters the tool nor hovers above it by more than h/2.
+Beyond, the depth is about p/ε; ε is chosen stiff, because every step solves for the contact exactly
+(`solver.coupling`).
 
 Friction follows Coulomb's law, |t| ≤ μ p. Every point sticks to a place on the tool by an elastic slip no longer than
 `SLIP_MM`, whose energy is quadratic up to it and linear beyond, with the pressure of the beginning of the step (the
@@ -38,11 +38,11 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LAYER_MM = 0.02
-# Pressure at which the gap is zero, over the shear modulus of the stiffest tissue.
-ONSET_PRESSURE = 2.0
+# Pressure at which the gap is zero (ε h/8), over the shear modulus of the stiffest tissue.
+ONSET_PRESSURE = 2.5
 SLIP_MM = 0.02
-# Largest way between two iterations over the tool's half-thickness; it waits while the tissue is deeper than a quarter.
-LONGEST_WAY, DEEPEST = 0.5, 0.25
+# Over the tool's half-thickness: its largest way between two iterations, and how deep in the tissue it goes on.
+LONGEST_WAY, DEEPEST = 0.5, 0.5
 
 
 class Touch(NamedTuple):
@@ -59,13 +59,23 @@ class Touch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Stuck:
-    """Where points stick to the tool: shape (f, q, 3) in the tool's frame, NaN where they do not touch it.
+    """Points that stick to the tool, k of them, with the pressure and the normal of the beginning of the step.
 
-    `pressure_kPa` and `normal` are those of the beginning of the step, shapes (f, q) and (f, q, 3).
+    Parameters
+    ----------
+    rows, point : ndarray, shape (k,), int64
+        Facet and point of the facet.
+    anchor : ndarray, shape (k, 3)
+        Where on the tool, in its own frame, mm.
+    load_mN : ndarray, shape (k,)
+        Pressure times area.
+    normal : ndarray, shape (k, 3)
     """
 
+    rows: Ints
+    point: Ints
     anchor: Array
-    pressure_kPa: Array
+    load_mN: Array
     normal: Array
 
 
@@ -124,7 +134,7 @@ class LiveContact(LiveLoad):
         if not (np.isfinite(friction) and friction >= 0):
             raise SolverError(f"The friction of '{name}' is {friction:g}; it must be zero or positive.")
         shear = max(tissue.law.initial_shear_kPa for tissue in body.tissues.values())
-        penalty = 2 * ONSET_PRESSURE * shear / LAYER_MM
+        penalty = 8 * ONSET_PRESSURE * shear / LAYER_MM
         surface = TouchedSurface.of(body.organ.exterior, body.reference_points, tool.size_mm)
         return cls(name, tool, tool.position_mm, surface, body.reference_points, penalty, float(friction))
 
@@ -133,6 +143,11 @@ class LiveContact(LiveLoad):
     def to(self, position_mm: ArrayLike) -> LiveContact:
         """The contact with its tool told to go somewhere; it goes there in the next steps."""
         return replace(self, target_mm=self.tool.at(position_mm).position_mm)
+
+    def placed(self, position_mm: ArrayLike) -> LiveContact:
+        """The contact with its tool put somewhere at once."""
+        tool = self.tool.at(position_mm)
+        return replace(self, tool=tool, target_mm=tool.position_mm)
 
     @property
     def lag_mm(self) -> float:
@@ -149,30 +164,31 @@ class LiveContact(LiveLoad):
         length = float(np.linalg.norm(way))
         if not length:
             return self
-        hop = LONGEST_WAY * self.tool.size_mm
-        if length > hop:
-            way = way * self._free_share(positions, way, length, hop)
-        if not np.any(way):
+        share = self._free_share(positions, way, length)
+        if not share > 0:
             return self
-        return replace(self, tool=self.tool.at(self.tool.position_mm + way))
+        return replace(self, tool=self.tool.at(self.tool.position_mm + share * way))
 
-    def _free_share(self, positions: Array, way: Array, length: float, hop: float) -> float:
-        """Share of a long way that the tool may go: to the first place where it touches, and a hop beyond."""
-        start, hops = self.tool.position_mm, int(np.ceil(length / hop))
+    def _free_share(self, positions: Array, way: Array, length: float) -> float:
+        """Share of its way that the tool may go: through free air, or a hop deeper where it touches."""
         if not len(self.surface.near(self.tool, positions, LAYER_MM, way)):
             return 1.0
-        touch = self.touch(positions)
-        if len(touch.depth) and touch.depth.max() > DEEPEST * self.tool.size_mm + LAYER_MM:
-            return 0.0
-        for k in range(hops):
+        hop, start = LONGEST_WAY * self.tool.size_mm, self.tool.position_mm
+        depth = self.penetration_mm(positions)
+        if depth > 0 or length <= hop:
+            return max(0.0, min(1.0, (DEEPEST * self.tool.size_mm - depth) / length, hop / length))
+        hops = int(np.ceil(length / hop))
+        for k in range(1, hops + 1):
             there = replace(self, tool=self.tool.at(start + way * (k / hops)))
             if len(there.touch(positions).depth):
-                return (k + 1) / hops
+                return k / hops
         return 1.0
 
     def allowed_share(self, positions: Array, step: Array) -> float:
         """Share of a step of the tissue, 0 to 1, in which no facet beside the tool moves farther than it may."""
-        limit = LONGEST_WAY * self.tool.size_mm
+        size = self.tool.size_mm
+        # What is in the tool already must not come to its middle, behind which it would be pushed out at the far side.
+        limit = min(LONGEST_WAY * size, 0.8 * (size - self.penetration_mm(positions)))
         longest = float(np.sqrt((step**2).sum(axis=1).max()))
         if longest <= limit:
             return 1.0
@@ -180,7 +196,7 @@ class LiveContact(LiveLoad):
         if not len(rows):
             return 1.0
         moved = np.sqrt((step[self.surface.facets[rows]] ** 2).sum(axis=2).max())
-        return min(1.0, limit / max(float(moved), 1e-300))
+        return max(0.0, min(1.0, limit / max(float(moved), 1e-300)))
 
     # ------------------------------------------------------------------ what the tissue feels
 
@@ -195,7 +211,7 @@ class LiveContact(LiveLoad):
         low, high = self.tool.low_mm - LAYER_MM, self.tool.high_mm + LAYER_MM
         within = np.flatnonzero(((own > low) & (own < high)).all(axis=1))
         found = self.tool.distance(places[within])
-        depth = LAYER_MM - found.gap
+        depth = LAYER_MM / 2 - found.gap
         active = depth > 0
         kept = within[active]
         facet = rows[kept // q]
@@ -213,31 +229,42 @@ class LiveContact(LiveLoad):
         touch = self.touch(positions)
         gradient = np.zeros_like(positions)
         d, h = touch.depth, LAYER_MM
-        if not len(d):
-            return 0.0, gradient
         density = np.where(d < h, d**3 / (6 * h), d**2 / 2 - d * h / 2 + h**2 / 6)
         energy = self.penalty_kPa_mm * float(touch.weight @ density)
-        force = (touch.weight * self._pressure(d))[:, None] * touch.normal
+        self._add(
+            gradient, touch.rows, touch.point, (touch.weight * self._pressure(d))[:, None] * touch.normal
+        )
         if self.stuck is not None:
-            more, rubbed = self._rub(touch, self.stuck)
-            energy, force = energy + more, force + rubbed
-        nodal = self.surface.shares[touch.point][:, :, None] * force[:, None, :]
-        np.subtract.at(gradient, self.surface.facets[touch.rows].ravel(), nodal.reshape(-1, 3))
+            slip, limit, _ = self._slip(positions, self.stuck)
+            size = np.linalg.norm(slip, axis=1)
+            rubbed = np.where(size < SLIP_MM, size**2 / (2 * SLIP_MM), size - SLIP_MM / 2)
+            energy += float(limit @ rubbed)
+            force = -(limit / np.maximum(size, SLIP_MM))[:, None] * slip
+            self._add(gradient, self.stuck.rows, self.stuck.point, force)
         return energy, gradient
 
-    def coupled_stiffness(self, positions: Array) -> tuple[Ints, Array]:
-        """Second derivative of the energy among the vertices that touch."""
+    def _add(self, gradient: Array, rows: Ints, point: Ints, force: Array) -> None:
+        """Add minus the forces at points of facets to the gradient."""
+        nodal = self.surface.shares[point][:, :, None] * force[:, None, :]
+        np.subtract.at(gradient, self.surface.facets[rows].ravel(), nodal.reshape(-1, 3))
+
+    def coupled_stiffness(self, positions: Array, convex: bool = False) -> tuple[Ints, Array]:
+        """Second derivative of the energy among the vertices that touch; without the tool's roundness if convex."""
         touch = self.touch(positions)
         p = touch.weight * self._pressure(touch.depth)
         slope = touch.weight * self.penalty_kPa_mm * np.minimum(touch.depth / LAYER_MM, 1.0)
         along = touch.normal[:, :, None] * touch.normal[:, None, :]
-        blocks = slope[:, None, None] * along - p[:, None, None] * touch.curvature
+        blocks = slope[:, None, None] * along
+        if not convex:
+            blocks -= p[:, None, None] * touch.curvature
+        rows, point = touch.rows, touch.point
         if self.stuck is not None:
-            blocks = blocks + self._rub_stiffness(touch, self.stuck)
-        corners = self.surface.facets[touch.rows]
+            rows, point = np.r_[rows, self.stuck.rows], np.r_[point, self.stuck.point]
+            blocks = np.concatenate([blocks, self._rub_stiffness(positions, self.stuck)])
+        corners = self.surface.facets[rows]
         vertices, number = np.unique(corners, return_inverse=True)
         number, k = number.reshape(-1, 3), len(vertices)
-        shares = self.surface.shares[touch.point]
+        shares = self.surface.shares[point]
         pairs = shares[:, :, None, None, None] * shares[:, None, None, :, None] * blocks[:, None, :, None, :]
         pairs = pairs.reshape(len(shares), 9, 9)
         own = (3 * number[:, :, None] + np.arange(3)).reshape(-1, 9)
@@ -249,9 +276,15 @@ class LiveContact(LiveLoad):
         """With which the tool pushes the tissue, N; zero while it does not touch."""
         return {self.name: -self.evaluate(positions)[1].sum(axis=0) / 1000.0}
 
+    def gap_mm(self, positions: Array, reach_mm: float) -> float:
+        """Smallest distance of the surface to the tool, negative within it, mm; `reach_mm` if it is farther."""
+        rows = self.surface.near(self.tool, positions, reach_mm)
+        places = np.einsum("qa,fai->fqi", self.surface.shares, positions[self.surface.facets[rows]])
+        return min(reach_mm, float(self.tool.distance(places.reshape(-1, 3)).gap.min(initial=np.inf)))
+
     def penetration_mm(self, positions: Array) -> float:
         """How deep the farthest point of the surface is in the tool, mm."""
-        return max(0.0, float(self.touch(positions).depth.max(initial=0.0)) - LAYER_MM)
+        return max(0.0, float(self.touch(positions).depth.max(initial=0.0)) - LAYER_MM / 2)
 
     def pressure_kPa(self, positions: Array) -> float:
         """Largest pressure of the tool, kPa."""
@@ -259,63 +292,47 @@ class LiveContact(LiveLoad):
 
     # ------------------------------------------------------------------ friction
 
-    def _slip(self, touch: Touch, stuck: Stuck) -> tuple[Array, Array, Array, Array]:
-        """Of points that stick: rows of `touch`, slip along the tool (k, 3), limit mN (k,), projection (k, 3, 3)."""
-        anchor = stuck.anchor[touch.rows, touch.point]
-        rows = np.flatnonzero(np.isfinite(anchor[:, 0]))
-        at = (touch.rows[rows], touch.point[rows])
-        normal = stuck.normal[at]
-        across = np.eye(3) - normal[:, :, None] * normal[:, None, :]
-        held = anchor[rows] @ self.tool.rotation.T + self.tool.position_mm
-        slip = np.einsum("kij,kj->ki", across, touch.place[rows] - held)
-        return rows, slip, self.friction * touch.weight[rows] * stuck.pressure_kPa[at], across
+    def _slip(self, positions: Array, stuck: Stuck) -> tuple[Array, Array, Array]:
+        """Slip of the points that stick (k, 3), limit of their friction, mN (k,), and projection along the tool."""
+        across = np.eye(3) - stuck.normal[:, :, None] * stuck.normal[:, None, :]
+        held = stuck.anchor @ self.tool.rotation.T + self.tool.position_mm
+        shares, corners = self.surface.shares[stuck.point], positions[self.surface.facets[stuck.rows]]
+        place = np.einsum("ka,kai->ki", shares, corners)
+        return np.einsum("kij,kj->ki", across, place - held), self.friction * stuck.load_mN, across
 
-    def _rub(self, touch: Touch, stuck: Stuck) -> tuple[float, Array]:
-        rows, slip, limit, _ = self._slip(touch, stuck)
-        size = np.linalg.norm(slip, axis=1)
-        density = np.where(size < SLIP_MM, size**2 / (2 * SLIP_MM), size - SLIP_MM / 2)
-        force = np.zeros_like(touch.place)
-        force[rows] = -(limit / np.maximum(size, SLIP_MM))[:, None] * slip
-        return float(limit @ density), force
-
-    def _rub_stiffness(self, touch: Touch, stuck: Stuck) -> Array:
-        rows, slip, limit, across = self._slip(touch, stuck)
+    def _rub_stiffness(self, positions: Array, stuck: Stuck) -> Array:
+        slip, limit, across = self._slip(positions, stuck)
         size = np.linalg.norm(slip, axis=1)
         direction = slip / np.maximum(size, 1e-300)[:, None]
         slides = (size > SLIP_MM)[:, None, None]
-        blocks = np.zeros((len(touch.rows), 3, 3))
-        blocks[rows] = (limit / np.maximum(size, SLIP_MM))[:, None, None] * (
-            across - slides * direction[:, :, None] * direction[:, None, :]
-        )
-        return blocks
+        along = slides * direction[:, :, None] * direction[:, None, :]
+        return (limit / np.maximum(size, SLIP_MM))[:, None, None] * (across - along)
 
     def begun(self, positions: Array, seconds: float) -> LiveContact:
         """With friction: the pressure that limits it during the step is that of now."""
         if not self.friction:
             return self
         touch = self.touch(positions)
-        shape = (len(self.surface.facets), len(self.surface.shares))
-        anchor, normal = np.full((*shape, 3), np.nan), np.zeros((*shape, 3))
-        pressure = np.zeros(shape)
-        at = (touch.rows, touch.point)
-        pressure[at], normal[at] = self._pressure(touch.depth), touch.normal
-        here = (touch.place - self.tool.position_mm) @ self.tool.rotation
-        before = np.full_like(here, np.nan) if self.stuck is None else self.stuck.anchor[at]
-        anchor[at] = np.where(np.isfinite(before), before, here)
-        return replace(self, stuck=Stuck(anchor, pressure, normal))
+        anchor = (touch.place - self.tool.position_mm) @ self.tool.rotation
+        if self.stuck is not None:
+            q = len(self.surface.shares)
+            known, now = self.stuck.rows * q + self.stuck.point, touch.rows * q + touch.point
+            _, before, after = np.intersect1d(known, now, return_indices=True)
+            anchor[after] = self.stuck.anchor[before]
+        load = touch.weight * self._pressure(touch.depth)
+        normal = touch.normal / np.linalg.norm(touch.normal, axis=1, keepdims=True)
+        return replace(self, stuck=Stuck(touch.rows, touch.point, anchor, load, normal))
 
     def committed(self, positions: Array, time_s: float) -> LiveContact:
         """With friction: points that slid stick where they have come to."""
         if self.stuck is None:
             return self
-        touch = self.touch(positions)
-        rows, slip, _, _ = self._slip(touch, self.stuck)
+        slip = self._slip(positions, self.stuck)[0]
         size = np.linalg.norm(slip, axis=1)
+        if not (size > SLIP_MM).any():
+            return self
         over = np.maximum(1.0 - SLIP_MM / np.maximum(size, 1e-300), 0.0)[:, None] * slip
-        anchor = np.full_like(self.stuck.anchor, np.nan)
-        at = (touch.rows[rows], touch.point[rows])
-        anchor[at] = self.stuck.anchor[at] + over @ self.tool.rotation
-        return replace(self, stuck=replace(self.stuck, anchor=anchor))
+        return replace(self, stuck=replace(self.stuck, anchor=self.stuck.anchor + over @ self.tool.rotation))
 
     # ------------------------------------------------------------------ topology
 
@@ -325,21 +342,20 @@ class LiveContact(LiveLoad):
         surface = TouchedSurface.of(change.after.exterior, reference, self.tool.size_mm)
         stuck = self.stuck
         if stuck is not None:
-            before = change.facet_parts(self.surface.facets)
-            whole = (change.weight[surface.facets] == 0).all(axis=1) & (before >= 0)
-            same = np.zeros(len(before), dtype=bool)
-            corners = change.parents[surface.facets, 0]
-            same[whole] = (corners[whole] == self.surface.facets[before[whole]]).all(axis=1)
-            kept = len(self.surface.shares) == len(surface.shares)
-            stuck = stuck_on(stuck, np.where(same, before, -1)) if kept else None
+            stuck = self._carried_points(stuck, change, surface)
         return replace(self, surface=surface, reference=reference, stuck=stuck)
 
-
-def stuck_on(stuck: Stuck, rows: Ints) -> Stuck:
-    """What is known of facets, on facets that were the given rows before, −1 for new ones."""
-    known = (rows >= 0)[:, None]
-    return Stuck(
-        np.where(known[..., None], stuck.anchor[rows], np.nan),
-        np.where(known, stuck.pressure_kPa[rows], 0.0),
-        np.where(known[..., None], stuck.normal[rows], 0.0),
-    )
+    def _carried_points(self, stuck: Stuck, change: TopologyChange, surface: TouchedSurface) -> Stuck | None:
+        if len(self.surface.shares) != len(surface.shares):
+            return None
+        parts = change.facet_parts(self.surface.facets)
+        same = (change.weight[surface.facets] == 0).all(axis=1) & (parts >= 0)
+        corners = change.parents[surface.facets, 0]
+        same[same] = (corners[same] == self.surface.facets[parts[same]]).all(axis=1)
+        following = np.full(len(self.surface.facets), -1)
+        following[parts[same]] = np.flatnonzero(same)
+        kept = following[stuck.rows] >= 0
+        return Stuck(
+            following[stuck.rows[kept]], stuck.point[kept], stuck.anchor[kept], stuck.load_mN[kept],
+            stuck.normal[kept],
+        )  # fmt: skip

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from solver.errors import SolverError
 from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
@@ -62,8 +63,14 @@ class LiveLoad(ABC):
         """
         return np.zeros(0, dtype=np.int64), np.zeros((0, 3, 3))
 
-    def coupled_stiffness(self, positions: Array) -> tuple[Ints, Array]:
+    def coupled_stiffness(self, positions: Array, convex: bool = False) -> tuple[Ints, Array]:
         """Second derivative of the energy of a `coupled` load, among the vertices where it is not zero.
+
+        Parameters
+        ----------
+        positions : ndarray, shape (n, 3), float64
+        convex : bool
+            Only what is surely positive semidefinite of it.
 
         Returns
         -------
@@ -87,6 +94,16 @@ class LiveLoad(ABC):
     def tools_mm(self) -> dict[str, Array]:
         """Where the tools of the load are, by name, mm, LPS."""
         return {}
+
+    def to(self, position_mm: Array) -> LiveLoad:
+        """The load with its tool told to go to a position, mm, LPS; nothing moves yet.
+
+        Raises
+        ------
+        SolverError
+            If it has no tool.
+        """
+        raise SolverError("This load has no tool that could be moved.")
 
     def followed(self, positions: Array) -> LiveLoad:
         """The load before an iteration, its tools farther on their way."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from solver.body import Body
 from solver.live_load import LiveLoad
@@ -108,6 +109,24 @@ class Pneumoperitoneum(LiveLoad):
             _vertex_areas(whole, positions) - self.shielded
         )
 
+    def second_derivative(self, positions: Array) -> csr_array:
+        """∂²E/∂x², mN/mm, shape (3 n, 3 n): the cross product with the third joins each two corners of a triangle."""
+        whole = np.concatenate([self.facets, self.held])
+        corners = positions[whole] - positions.mean(axis=0)
+        rows, columns, values = [], [], []
+        for first, second, third in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            block = -self.pressure_kPa / 6.0 * _cross_matrix(corners[:, third])
+            for a, b, own in ((first, second, block), (second, first, block.transpose(0, 2, 1))):
+                row = 3 * whole[:, a, None, None] + np.arange(3)[:, None]
+                column = 3 * whole[:, b, None, None] + np.arange(3)[None, :]
+                shape = own.shape
+                rows.append(np.broadcast_to(row, shape).ravel())
+                columns.append(np.broadcast_to(column, shape).ravel())
+                values.append(own.ravel())
+        size = 3 * len(positions)
+        entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+        return csr_array(entries, shape=(size, size))
+
     def begun(self, positions: Array, seconds: float) -> Pneumoperitoneum:
         """Exact at these positions."""
         found = self._exact_at(positions)
@@ -127,6 +146,14 @@ def _vertex_areas(facets: Ints, positions: Array) -> Array:
     return np.stack(
         [np.bincount(index, np.tile(third[:, axis], 3), minlength=count) for axis in range(3)], axis=1
     )
+
+
+def _cross_matrix(vectors: Array) -> Array:
+    """[v]× with [v]× w = v × w, shape (k, 3, 3)."""
+    matrix = np.zeros((len(vectors), 3, 3))
+    x, y, z = vectors.T
+    matrix[:, 0, 1], matrix[:, 0, 2], matrix[:, 1, 2] = -z, y, -x
+    return matrix - matrix.transpose(0, 2, 1)
 
 
 def _keys(facets: Ints, count: int) -> Ints:

@@ -96,7 +96,12 @@ def make_successor(
     check_unfolded(after, at, floor)
     empty = factor.extended(after.pattern, after.node, after.points, after.negative, change.parents)
     carried = [load.carried(change) for load in loads.values()]
-    filled, response = factored(after, empty, at, held, carried)
+    try:
+        filled, response = factored(after, empty, at, held, carried)
+    except SolverError:
+        # Where the tissue buckles now, its tangent at the scanned shape still tells the stiff directions.
+        at = body.scanned_displacement
+        filled, response = factored(after, empty, at, held, [])
     return Successor(change, body, after, filled, response, at)
 
 

@@ -1,10 +1,10 @@
 """Suture: threads and staples that draw places in the tissue together.
 
 A thread runs freely through its bites, so that one tension S acts along all of it: with the length L(x) of the way
-through its points and the free length l of thread between the ends, S = k (L − l) while taut and 0 while slack, k
-being EA/L of the thread. While it is pulled tight, the hand gives no more than a chosen tension; then the knot fixes l
-such that this tension is kept, and what pulls the tissue apart later raises it. A staple is the same, closed to its
-height by a machine whose force is not limited.
+through its points and the free length l of thread between the ends, S = k (L − l) while taut and 0 while slack. While
+it is pulled tight, the hand gives no more than a chosen tension; then the knot fixes l such that this tension is kept,
+and what pulls the tissue apart later raises it. A staple is the same, closed to its height by a machine whose force is
+not limited.
 
 A thread that is pulled too hard cuts through the tissue. What it stands was measured as the thread's tension when the
 tissue failed; beyond it, the surgeon is warned, once for each thread.
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Axial stiffness EA of a thread of polyglactin 910, size 3-0: initial modulus 9320 MPa (Naleway et al. 2015, J Biomed
-# Mater Res B 103:735) on the section of 0.22 mm, the middle of what the pharmacopoeia (USP <861>) allows.
-THREAD_EA_MN = 9.32e6 * np.pi / 4 * 0.22**2
-SHORTEST_MM = 5.0
+# Stiffness of a thread in its bites, mN/mm. Alone, rapid polyglactin 910 of size 3-0 would have 35,000 over 10 mm
+# (initial modulus 9320 MPa, Naleway et al. 2015, J Biomed Mater Res B 103:735; 0.22 mm across), a thousand times that
+# of the tissue around a bite, and is slow to converge with; at a tenth of it 1 N stretches a stitch by 0.3 mm.
+STIFFNESS_MN_MM = 3500.0
 # The direction of a thread between two points is blurred within this distance, mm.
 BLUR_MM = 0.05
 
@@ -116,7 +116,7 @@ class Threads(LiveLoad):
         limit = np.full(int(thread.max()) + 1, 1000.0 * limit_N)
         loose = Threads(name, anchors, thread, np.zeros_like(limit), np.ones_like(limit), limit, strength_N)
         length = loose.lengths_mm(positions)
-        return replace(loose, free_mm=length, stiffness_mN_mm=THREAD_EA_MN / np.maximum(length, SHORTEST_MM))
+        return replace(loose, free_mm=length, stiffness_mN_mm=np.full(len(length), STIFFNESS_MN_MM))
 
     def drawn(self, free_mm: Array, last: bool) -> Threads:
         """The threads drawn to free lengths, shape (t,), mm; the last draw is followed by the knot."""
@@ -160,7 +160,7 @@ class Threads(LiveLoad):
         np.add.at(force, first, -pull)
         return energy, self.anchors.spread(force, len(positions))
 
-    def coupled_stiffness(self, positions: Array) -> tuple[Ints, Array]:
+    def coupled_stiffness(self, positions: Array, convex: bool = False) -> tuple[Ints, Array]:
         """k along each taut thread that the hand does not let slip, and what its tension holds across it."""
         first, way, length = self._segments(positions)
         total = np.bincount(self.thread[first], length, minlength=len(self.free_mm))

@@ -65,13 +65,11 @@ class OperationMeter:
 
     def live(self) -> dict[str, Any]:
         """Time, volumes, perfusion, bleeding and tools, JSON-ready."""
-        effort = self.field.processes.get("effort")
         found: dict[str, Any] = {"time_s": self.field.live.time_s, "organs": self._organs()}
         blood = self._blood()
         if blood is not None:
             found |= self._bleeding(blood)
-        if effort is not None:
-            found["tools"] = effort.advanced(self.field, 0.0).describe()  # type: ignore[attr-defined]
+        found["tools"] = self.field.effort.describe()
         return found
 
     def measured(self, undos: int = 0, acts: int | None = None) -> dict[str, Any]:

@@ -80,12 +80,11 @@ def with_vessels(
 ) -> OperativeField:
     """An operative field of live tissue of a case's mesh, with the case's vessels on it."""
     from solver.circulation import Circulation
-    from solver.effort import Effort
     from solver.field import OperativeField, Process
 
     live.reset()
     vessels, serving = carried_vessels(case, live.body.organ, weighting, progress)
-    processes: dict[str, Process] = {"effort": Effort()}
+    processes: dict[str, Process] = {}
     if vessels:
         processes["circulation"] = Circulation.of(live.body.organ, vessels, serving)
     data = {**serving, TUMOUR: find_tumours(live.body.organ)[1]}

@@ -16,6 +16,9 @@ from solver.actions.hold import Hold
 from solver.actions.incise import Incise
 from solver.actions.insufflate import Insufflate
 from solver.actions.mobilise import Mobilise
+from solver.actions.needle import InsertNeedle
+from solver.actions.palpate import Palpate
+from solver.actions.probe import Probe
 from solver.actions.pull import Pull
 from solver.actions.release import Release
 from solver.actions.resect import Resect
@@ -23,6 +26,7 @@ from solver.actions.respond import Respond
 from solver.actions.staple import Staple
 from solver.actions.suture import Suture
 from solver.actions.tilt import Tilt
+from solver.actions.withdraw import WithdrawNeedle
 
 __all__ = [
     "Ablate",
@@ -34,8 +38,11 @@ __all__ = [
     "Grasp",
     "Hold",
     "Incise",
+    "InsertNeedle",
     "Insufflate",
     "Mobilise",
+    "Palpate",
+    "Probe",
     "Pull",
     "Release",
     "Resect",
@@ -43,5 +50,6 @@ __all__ = [
     "Staple",
     "Suture",
     "Tilt",
+    "WithdrawNeedle",
     "from_json",
 ]

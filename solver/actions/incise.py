@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
 from solver.actions.stroke import Stroke, inward
 from solver.cutting import BladeStroke
 from solver.cutting.pieces import area_mm2
 from solver.errors import SolverError
+from solver.tissues import Tissue
 from solver.topology import TopologyChange
 
 if TYPE_CHECKING:
     from solver.field import OperativeField
+
+Array = NDArray[np.float64]
 
 # Deeper than any blade of a scalpel, longer than any organ.
 DEEPEST_MM, LONGEST_MM = 100.0, 1000.0
@@ -80,30 +84,30 @@ class Incise(Act):
             if self.direction == (0.0, 0.0, 0.0):
                 raise SolverError("The direction of the blade is zero; give a direction such as [0, 1, 0].")
 
-    def sheet(self, field: OperativeField) -> BladeStroke:
-        """The surface the blade sweeps, in the present shape."""
+    def sheet(self, exterior: NDArray[np.int64], positions: Array) -> BladeStroke:
+        """The surface the blade sweeps, by the organ's outer facets (k, 3) and its vertices (n, 3)."""
         path = np.asarray(self.path_mm)
-        direction = inward(field, path) if self.direction is None else self.direction
+        direction = inward(exterior, positions, path) if self.direction is None else self.direction
         return BladeStroke(path, direction, self.depth_mm)
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Set the blade down; the tissue parts when the stroke is done."""
-        stroke = Stroke(field, lambda: self.sheet(field))
+        field.finish()
+        exterior, tissues = field.organ.exterior, field.live.body.tissues
 
-        def carry(share: float) -> None:
-            if share >= 1.0:
-                change = stroke.now()
-                text, values = self._told(field, change)
-                field.change(change)
-                field.tell("incision", text, **values)
+        def told(change: TopologyChange) -> None:
+            text, values = self._told(change, tissues)
+            field.tell("incision", text, **values)
 
-        return carry
+        return Stroke(field, lambda positions: self.sheet(exterior, positions), told).carry
 
-    def _told(self, field: OperativeField, change: TopologyChange) -> tuple[str, dict[str, float | str]]:
+    def _told(
+        self, change: TopologyChange, tissues: Mapping[str, Tissue]
+    ) -> tuple[str, dict[str, float | str]]:
         """What a surgeon is told of the cut: area, depth, work and force."""
         length = float(np.linalg.norm(np.diff(self.path_mm, axis=0), axis=1).sum())
         area = change.cut_area_mm2
-        known, least, work, most = cut_work(field, change)
+        known, least, work, most = cut_work(change, tissues)
         values: dict[str, float | str] = {
             "tool": self.tool, "area_mm2": area, "depth_mm": self.depth_mm, "length_mm": length,
         }  # fmt: skip
@@ -121,14 +125,13 @@ class Incise(Act):
         )
 
 
-def cut_work(field: OperativeField, change: TopologyChange) -> tuple[float, float, float, float]:
+def cut_work(change: TopologyChange, tissues: Mapping[str, Tissue]) -> tuple[float, float, float, float]:
     """Work of fracture of a cut.
 
     Parameters
     ----------
-    field : OperativeField
-        Before the change.
     change : TopologyChange
+    tissues : mapping of structure name to Tissue
 
     Returns
     -------
@@ -143,7 +146,7 @@ def cut_work(field: OperativeField, change: TopologyChange) -> tuple[float, floa
     facets = organ.exterior[rows]
     known = least = mean = most = 0.0
     for value in np.unique(region):
-        toughness = field.live.body.tissues[organ.structures[int(value)]].toughness
+        toughness = tissues[organ.structures[int(value)]].toughness
         if toughness is not None:
             # Both sides are raw; 1 J/m² over 1 mm² is 1 µJ.
             area = 0.5 * area_mm2(organ.points, facets[region == value])

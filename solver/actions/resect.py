@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
-from solver.actions.stroke import Stroke, Within
+from solver.actions.stroke import Made, Stroke, Within
 from solver.cutting import Offset, Plane, Sheet, SplineSheet, Values, pieces
 from solver.errors import SolverError
+from solver.topology import TopologyChange
 
 if TYPE_CHECKING:
+    from solver.body import Body
     from solver.field import OperativeField
 
 Array = NDArray[np.float64]
@@ -121,40 +123,36 @@ class Resect(Act):
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """See that the surface crosses the organ; the part goes when the act is done."""
-        stroke = Stroke(field, lambda: self.sheet(field))
-        self._taken(field, stroke)
+        field.finish()
+        body = field.live.body
+        territory = self._membership(field) if self.by == "territory" else None
 
-        def carry(share: float) -> None:
-            if share >= 1.0:
-                change = stroke.now()
-                taken = self._taken(field, stroke)
-                field.change(change, taken)
-                area = change.cut_area_mm2
-                field.tell(
-                    "resection", f"The parenchyma was divided over {area / 100.0:.3g} cm².", area_mm2=area
-                )
+        def sheet(positions: Array) -> Sheet | Values:
+            return self.sheet(body, positions) if territory is None else Values(territory)
 
-        return carry
+        def told(change: TopologyChange) -> None:
+            area = change.cut_area_mm2
+            field.tell("resection", f"The tissue was divided over {area / 100.0:.3g} cm².", area_mm2=area)
+
+        return Stroke(field, sheet, told, self._taken).carry
 
     # ------------------------------------------------------------------ the surface
 
-    def sheet(self, field: OperativeField) -> Sheet | Values:
-        """The surface, for the field as it is now; φ is negative in a margin and positive in a territory."""
-        if self.by == "territory":
-            return Values(self._membership(field))
+    def sheet(self, body: Body, positions: Array) -> Sheet:
+        """The surface of a plane, spline or margin (φ < 0 inside), for positions (n, 3) of the vertices."""
         if self.by == "margin":
             structure, margin = str(self.structure), float(self.margin_mm or 0.0)
-            around = Offset.around(field.organ, field.live.positions, structure, margin, opened=True)
-            return self._one_piece(around, field, np.asarray(around.points_mm).mean(axis=0))
-        if self.by == "plane":
-            point, normal = np.asarray(self.point_mm), np.asarray(self.normal)
-            return self._one_piece(Plane(point, normal), field, point)
-        points = np.asarray(self.points_mm)
-        return self._one_piece(SplineSheet(points), field, points.mean(axis=0))
-
-    def _one_piece(self, sheet: Sheet, field: OperativeField, near_mm: Array) -> Sheet:
-        """The surface, kept to the organ it is meant for where the mesh has several."""
-        return Within(sheet, field, near_mm) if field.live.body.components.any() else sheet
+            around = Offset.around(body.organ, positions, structure, margin, opened=True)
+            surface: Sheet = around
+            near = np.asarray(around.points_mm).mean(axis=0)
+        elif self.by == "plane":
+            near = np.asarray(self.point_mm)
+            surface = Plane(near, np.asarray(self.normal))
+        else:
+            points = np.asarray(self.points_mm)
+            surface, near = SplineSheet(points), points.mean(axis=0)
+        # Where the mesh has several organs, the surface is kept to the one it is meant for.
+        return Within(surface, body.components, positions, near) if body.components.any() else surface
 
     def _membership(self, field: OperativeField) -> Array:
         """How much each vertex belongs to the territory, −1 to 1, smoothed so that its border is a surface."""
@@ -193,39 +191,28 @@ class Resect(Act):
 
     # ------------------------------------------------------------------ which side goes
 
-    def _taken(self, field: OperativeField, stroke: Stroke) -> NDArray[np.bool_]:
+    def _taken(self, made: Made) -> NDArray[np.bool_]:
         """Tetrahedra after the cut that go."""
-        after = stroke.change.after
-        beyond = stroke.beyond() > 0.0
+        after, beyond = made.change.after, made.beyond > 0.0
         volume, number = after.tet_volumes, pieces(after)
-        if isinstance(stroke.sheet, Within):
-            mine = stroke.sheet.chosen(stroke.change)
-        else:
-            mine = np.ones(len(volume), dtype=bool)
-        whole = np.bincount(number, volume)
-        share = np.bincount(number, volume * beyond) / whole
+        mine = np.ones(len(volume), dtype=bool)
+        if isinstance(made.sheet, Within):
+            mine = made.sheet.chosen(made.change)
+        share = np.bincount(number, volume * beyond) / np.bincount(number, volume)
         # A piece that came apart is all on its side; one that did not is divided along the surface.
         apart = (share < _STRAY) | (share > 1.0 - _STRAY)
         above = np.where(apart[number], share[number] > 0.5, beyond)
-        goes = above if self._goes_above(field, stroke, above, volume, mine) else ~above
-        goes &= mine
+        goes = mine & (above if self._goes_above(made, above, mine) else ~above)
         if not goes.any() or goes[mine].all():
             raise SolverError("The surface leaves nothing on one of its sides; move it into the organ.")
         return np.asarray(goes)
 
-    def _goes_above(
-        self,
-        field: OperativeField,
-        stroke: Stroke,
-        above: NDArray[np.bool_],
-        volume: Array,
-        mine: NDArray[np.bool_],
-    ) -> bool:
+    def _goes_above(self, made: Made, above: NDArray[np.bool_], mine: NDArray[np.bool_]) -> bool:
         """Whether the part where φ is positive goes."""
         if self.keep_mm is not None:
-            middle = stroke.change.interpolate(field.live.positions)[stroke.change.after.tets].mean(axis=1)
             rows = np.flatnonzero(mine)
-            return not above[rows[cKDTree(middle[rows]).query(self.keep_mm)[1]]]
+            return not above[rows[cKDTree(made.after[rows]).query(self.keep_mm)[1]]]
         if self.by in ("margin", "territory"):
             return self.by == "territory"
+        volume = made.change.after.tet_volumes
         return float(volume[above & mine].sum()) <= float(volume[~above & mine].sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from solver.errors import SolverError
 from solver.topology import TopologyChange
 
 if TYPE_CHECKING:
+    from solver.body import Body
     from solver.field import OperativeField
 
 Array = NDArray[np.float64]
@@ -23,14 +25,49 @@ Array = NDArray[np.float64]
 _SAMPLES = 16
 
 
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A cut that was worked out.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (n, 3)
+        Where the vertices were, mm.
+    sheet : Sheet or Values
+        The surface.
+    change : TopologyChange
+    """
+
+    positions: Array
+    sheet: Sheet | Values
+    change: TopologyChange
+
+    @property
+    def after(self) -> Array:
+        """Middle of each tetrahedron after the cut, where the tissue was, shape (m', 3)."""
+        return np.asarray(self.change.interpolate(self.positions)[self.change.after.tets].mean(axis=1))
+
+    @property
+    def beyond(self) -> Array:
+        """Signed distance φ of the middle of each tetrahedron after the cut from the surface, shape (m',)."""
+        if isinstance(self.sheet, Values):
+            level = np.asarray(self.sheet.values) - self.sheet.level
+            return np.asarray(self.change.interpolate(level)[self.change.after.tets].mean(axis=1))
+        return self.sheet.distance(self.after)
+
+
 class Stroke:
-    """A cut that is asked for when an act begins, and carried out when it ends.
+    """A cut that is worked out when an act begins, and carried out, anew where the tissue has moved, when it ends.
 
     Parameters
     ----------
     field : OperativeField
     sheet : callable
-        The surface, for the field as it is when it is called.
+        The surface, for positions (n, 3) of the vertices.
+    taken : callable, optional
+        Which tetrahedra after the cut go, shape (m',), bool; none by default.
+    told : callable
+        What to do when it has been carried out.
 
     Raises
     ------
@@ -38,34 +75,38 @@ class Stroke:
         If the cut misses the organ or makes no sense.
     """
 
-    def __init__(self, field: OperativeField, sheet: Callable[[], Sheet | Values]) -> None:
+    def __init__(
+        self,
+        field: OperativeField,
+        sheet: Callable[[Array], Sheet | Values],
+        told: Callable[[TopologyChange], None],
+        taken: Callable[[Made], NDArray[np.bool_]] | None = None,
+    ) -> None:
         field.finish()
-        self.field, self._sheet = field, sheet
-        self._cut()
+        self.field, self._sheet, self._told, self._taken = field, sheet, told, taken
+        self._made = self._make(field.live.body, field.live.positions)
+        if taken is not None:
+            taken(self._made)
 
-    def _cut(self) -> None:
-        live = self.field.live
-        self._at = live.positions
-        self.sheet = self._sheet()
-        self.change: TopologyChange = cut(
-            live.body.organ, self._at, self.sheet, self.field.floor_mm, (live.body.reference_points,)
-        )
+    def _make(self, body: Body, positions: Array) -> Made:
+        sheet = self._sheet(positions)
+        change = cut(body.organ, positions, sheet, self.field.floor_mm, (body.reference_points,))
+        return Made(positions, sheet, change)
 
-    def now(self) -> TopologyChange:
-        """The change, for where the tissue is now."""
+    def carry(self, share: float) -> None:
+        """Bring the act to a share of its course: at its end the tissue parts."""
+        if share < 1.0:
+            return
         self.field.finish()
-        live = self.field.live
-        if live.body.organ is not self.change.before or not np.array_equal(live.positions, self._at):
-            self._cut()
-        return self.change
+        body, positions = self.field.live.body, self.field.live.positions
+        made = self._made
 
-    def beyond(self) -> NDArray[np.float64]:
-        """Signed distance φ from the surface of the middle of each tetrahedron after the cut, shape (m',)."""
-        change = self.change
-        if isinstance(self.sheet, Values):
-            level = np.asarray(self.sheet.values) - self.sheet.level
-            return np.asarray(change.interpolate(level)[change.after.tets].mean(axis=1))
-        return self.sheet.distance(change.interpolate(self._at)[change.after.tets].mean(axis=1))
+        def making() -> tuple[TopologyChange, NDArray[np.bool_] | None]:
+            still = body.organ is made.change.before and np.array_equal(positions, made.positions)
+            now = made if still else self._make(body, positions)
+            return now.change, None if self._taken is None else self._taken(now)
+
+        self.field.cut(making, self._told)
 
 
 class Within:
@@ -74,14 +115,17 @@ class Within:
     Parameters
     ----------
     sheet : Sheet
-    field : OperativeField
+    components : ndarray, shape (n,), int64
+        Piece of each vertex.
+    positions : ndarray, shape (n, 3)
+        Where they are, mm.
     near_mm : ndarray, shape (3,)
         A point; the piece that lies nearest to it is cut.
     """
 
-    def __init__(self, sheet: Sheet, field: OperativeField, near_mm: Array) -> None:
+    def __init__(self, sheet: Sheet, components: NDArray[np.int64], positions: Array, near_mm: Array) -> None:
         self.sheet = sheet
-        self._of, self._tree = field.live.body.components, cKDTree(field.live.positions)
+        self._of, self._tree = components, cKDTree(positions)
         self._piece = self._of[self._tree.query(near_mm)[1]]
 
     def distance(self, points: Array) -> Array:
@@ -98,15 +142,14 @@ class Within:
         return np.asarray((self._of[change.before.tets[:, 0]] == self._piece)[change.tet_parent])
 
 
-def inward(field: OperativeField, path: Array) -> Array:
-    """Mean direction into the tissue along a path (k, 3) on its present surface, shape (3,).
+def inward(exterior: NDArray[np.int64], positions: Array, path: Array) -> Array:
+    """Mean direction into the tissue along a path (k, 3) on its outer surface (facets, positions), shape (3,).
 
     Raises
     ------
     SolverError
         If the surface there faces every way.
     """
-    exterior, positions = field.organ.exterior, field.live.positions
     a, b, c = positions[exterior].transpose(1, 0, 2)
     along = np.linspace(0.0, 1.0, _SAMPLES)
     points = np.concatenate([p + along[:, None] * (q - p) for p, q in pairwise(path)])

@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Shortest part an edge is cut to, as a share of the mean edge, where no floor is given.
-FLOOR = 0.15
+FLOOR = 0.2
 #: Smallest piece that is cut loose, as a share of the cube of the mean edge: some four regular tetrahedra.
 CRUMB = 0.5
 
@@ -120,7 +120,8 @@ def _opened(
         whole[whole] = sheet.extent(now[np.sort(corners[whole], axis=1)].mean(axis=1)) < 0.0
     opposite[tet[~whole], facet[~whole]] = False
     volumes = volumes_of(between(organ.points), tets)
-    opened = open_facets(tets, across, opposite, len(parents), None, volumes, crumb_mm3)
+    through = side if whole.all() and (side != 0).all() else None
+    opened = open_facets(tets, across, opposite, len(parents), None, volumes, crumb_mm3, through)
     if not opened.opened.any():
         raise SolverError(
             "The cut opens nothing: the tissue is open already there, or the cut is smaller than an element "

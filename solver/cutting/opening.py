@@ -23,6 +23,10 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
+# How often tetrahedra may change sides in turn.
+_ROUNDS = 12
+
+
 @dataclass(frozen=True)
 class Opened:
     """A mesh after its facets were opened.
@@ -53,6 +57,7 @@ def open_facets(
     around_too: Ints | None = None,
     volumes: Array | None = None,
     crumb_mm3: float = 0.0,
+    side: NDArray[np.int8] | None = None,
 ) -> Opened:
     """Open facets of a mesh.
 
@@ -71,6 +76,9 @@ def open_facets(
         Volumes of the tetrahedra, mm³.
     crumb_mm3 : float
         Pieces smaller than this are not cut loose.
+    side : ndarray, shape (m,), int8
+        For a cut right through: which side, 1 or −1, each tetrahedron lies on. Where the surface would touch itself,
+        tetrahedra then change sides before facets are closed, so that the two sides still come apart.
     """
     facets = facets.copy()
     before = int(facets.sum())
@@ -80,6 +88,8 @@ def open_facets(
     if around_too is not None:
         touched[around_too] = True
     starts, around = stars_of(tets, vertices)
+    if side is not None:
+        _change_sides(tets, across, facets, touched, starts, around, side.copy())
     while True:
         made, original = _copied(tets, across, facets, np.flatnonzero(touched), starts, around, vertices)
         _close_whole(tets, made, across, facets)
@@ -88,6 +98,24 @@ def open_facets(
             closed += _close_crumbs(across, facets, volumes, crumb_mm3)
         if not closed:
             return Opened(made, original, facets, (before - int(facets.sum())) // 2)
+
+
+def _change_sides(
+    tets: Ints,
+    across: Ints,
+    facets: Flags,
+    touched: Flags,
+    starts: Ints,
+    around: Ints,
+    side: NDArray[np.int8],
+) -> None:
+    """Let tetrahedra change sides, each once at most, where the surface would touch itself; in place."""
+    changed = np.zeros(len(tets), dtype=bool)
+    for _ in range(_ROUNDS):
+        made, _ = _copied(tets, across, facets, np.flatnonzero(touched), starts, around, len(touched))
+        _close_whole(tets, made, across, facets)
+        if not _flip_pinched(tets, made, across, facets, touched, starts, around, side, changed):
+            return
 
 
 @numba.njit(cache=True)
@@ -202,7 +230,8 @@ def _across_edge(tets, across, facets, t, f, v, x):  # type: ignore[no-untyped-d
 def _fans(v, tets, made, across, facets, starts, around, visited, fan):  # type: ignore[no-untyped-def]
     """Walk the exterior facets around a vertex of the closed mesh, fan by fan.
 
-    Rows of `fan` become: tetrahedron, facet, number of the fan, copy of v, copy of the vertex walked around next.
+    Rows of `fan` become: tetrahedron, facet, number of the fan, copy of v, copy of the vertex walked around next, and
+    that vertex.
     """
     total, number = 0, 0
     for k in range(starts[v], starts[v + 1]):
@@ -222,6 +251,7 @@ def _fans(v, tets, made, across, facets, starts, around, visited, fan):  # type:
                 fan[total, 0], fan[total, 1], fan[total, 2] = t, g, number
                 fan[total, 3] = made[t, _corner(tets[t], v)]
                 fan[total, 4] = made[t, _corner(tets[t], x)]
+                fan[total, 5] = x
                 total += 1
                 t, g = _across_edge(tets, across, facets, t, g, v, x)
                 for i in range(4):
@@ -246,30 +276,111 @@ def _close(across, facets, t, f):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
+def _staying_fan(fan, total, copy, facets):  # type: ignore[no-untyped-def]
+    """The fan of a copy of a vertex that stays: the one that reaches the old surface, or else the longest."""
+    best, most = -1, -1
+    for j in range(total):
+        if fan[j, 3] != copy:
+            continue
+        size = 0
+        for k in range(total):
+            if fan[k, 2] == fan[j, 2]:
+                size += 1 if facets[fan[k, 0], fan[k, 1]] else 1000
+        if size > most:
+            best, most = fan[j, 2], size
+    return best
+
+
+@numba.njit(cache=True)
 def _close_pinched(tets, made, across, facets, touched, starts, around):  # type: ignore[no-untyped-def]
     """Close opened facets, in place, where the surface touches itself; how many were closed."""
     visited = np.full((len(tets), 4), -1, np.int64)
-    fan = np.empty((4096, 5), np.int64)
+    fan = np.empty((4096, 6), np.int64)
     closed = 0
     was = facets.copy()
     for v in np.flatnonzero(touched):
         total = _fans(v, tets, made, across, was, starts, around, visited, fan)
         for i in range(total):
-            # The fan that stays: the one that reaches the old surface, or else the longest.
-            best, most = -1, -1
-            for j in range(total):
-                if fan[j, 3] != fan[i, 3]:
-                    continue
-                size = 0
-                for k in range(total):
-                    if fan[k, 2] == fan[j, 2]:
-                        size += 1 if was[fan[k, 0], fan[k, 1]] else 1000
-                if size > most:
-                    best, most = fan[j, 2], size
-            if fan[i, 2] != best:
+            if fan[i, 2] != _staying_fan(fan, total, fan[i, 3], was):
                 closed += _close(across, facets, fan[i, 0], fan[i, 1])
             for j in range(i):
                 if fan[j, 3] == fan[i, 3] and fan[j, 4] == fan[i, 4] and fan[j, 2] == fan[i, 2]:
                     closed += _close(across, facets, fan[i, 0], fan[i, 1])
                     closed += _close(across, facets, fan[j, 0], fan[j, 1])
     return closed
+
+
+@numba.njit(cache=True)
+def _wedge(tets, across, facets, t, f, v, x, out):  # type: ignore[no-untyped-def]
+    """The tetrahedra around the edge (v, x) from facet f of t to the next exterior facet; how many."""
+    size = 0
+    while size < len(out):
+        out[size] = t
+        size += 1
+        for i in range(4):
+            if i != f and tets[t, i] != v and tets[t, i] != x:
+                leave = i
+        if across[t, leave] < 0 or facets[t, leave]:
+            return size
+        other = across[t, leave]
+        for i in range(4):
+            if _corner(tets[t], tets[other, i]) < 0:
+                f = i
+        t = other
+    return size
+
+
+@numba.njit(cache=True)
+def _flip_pinched(tets, made, across, facets, touched, starts, around, side, changed):  # type: ignore[no-untyped-def]
+    """Change the side of tetrahedra, in place, where the surface touches itself; how many changed."""
+    visited = np.full((len(tets), 4), -1, np.int64)
+    fan = np.empty((4096, 6), np.int64)
+    chosen = np.zeros(len(tets), np.bool_)
+    wedge, least = np.empty(256, np.int64), np.empty(256, np.int64)
+    for v in np.flatnonzero(touched):
+        total = _fans(v, tets, made, across, facets, starts, around, visited, fan)
+        for i in range(total):
+            if fan[i, 2] != _staying_fan(fan, total, fan[i, 3], facets):
+                # What the fan encloses joins the side around it.
+                if facets[fan[i, 0], fan[i, 1]]:
+                    chosen[across[fan[i, 0], fan[i, 1]]] = True
+                continue
+            for j in range(i):
+                if fan[j, 3] != fan[i, 3] or fan[j, 4] != fan[i, 4] or fan[j, 2] != fan[i, 2]:
+                    continue
+                # Of the wedges that meet in the edge the smallest changes sides.
+                count = 1000
+                for row in (i, j):
+                    t, f, x = fan[row, 0], fan[row, 1], fan[row, 5]
+                    for turn in range(2):
+                        size = _wedge(tets, across, facets, t, f, v, x, wedge)
+                        if size < count:
+                            count = size
+                            least[:size] = wedge[:size]
+                        if turn == 1 or not facets[t, f]:
+                            break
+                        other = across[t, f]
+                        for k in range(4):
+                            if across[other, k] == t:
+                                f = k
+                        t = other
+                for k in range(count):
+                    chosen[least[k]] = True
+    done = 0
+    for t in np.flatnonzero(chosen):
+        if changed[t]:
+            continue
+        changed[t] = True
+        side[t] = -side[t]
+        done += 1
+        for f in range(4):
+            other = across[t, f]
+            if other < 0:
+                continue
+            apart = side[other] != side[t]
+            facets[t, f] = apart
+            for k in range(4):
+                if across[other, k] == t:
+                    facets[other, k] = apart
+            touched[tets[t, f]] = True
+    return done

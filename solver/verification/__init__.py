@@ -35,6 +35,7 @@ PROBLEMS = (
     "weight",
     "hertz",
     "interfaces",
+    "needle_force",
 )
 
 

@@ -119,7 +119,8 @@ def test_two_replays_of_a_change_end_in_the_same_bits(live):
 def test_frames_go_on_while_a_change_is_made_ready(live):
     """What the tools did in the meantime is in the state the change is adopted with."""
     pull(live)
-    waiting = live.prepare(opened_at(live.body.organ, 30.0, 10.0))
+    change, succeed = opened_at(live.body.organ, 30.0, 10.0), live.successor_maker()
+    waiting = live.beside(lambda: succeed(change, None))
     live.move("jaws", [68.0, 10.0, 10.0])
     assert live.step(budget_s=0.01).topology == 0
     live.adopt(waiting.result())

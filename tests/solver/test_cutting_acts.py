@@ -270,3 +270,28 @@ def test_undo_gives_back_the_hash_and_two_replays_the_same(field):
             assert field.state_hash() == after
         ends.append(field.state_hash())
     assert ends[0] == ends[1]
+
+
+def test_in_real_time_the_cut_is_made_beside_the_frames(field):
+    field.step(budget_s=0.01)
+    carry = Incise("scalpel", NOTCH, 10.0, (0.0, 1.0, 0.0)).begin(field)
+    field.live.grasp("jaws", [60.0, 10.0, 10.0], 15.0)
+    field.live.move("jaws", [60.5, 10.0, 10.0])
+    for share in (0.5, 1.0):
+        carry(share)
+        assert not field.events
+        field.step(budget_s=0.01)
+    while not field.live.topology:
+        field.step(budget_s=0.01)
+    assert field.events[-1].kind == "incision"
+    assert reference_error(field.live)[1] < 0.1
+    # A cut that would take all that is held is refused some frames later, and the tissue goes on.
+    field.step(budget_s=0.01)
+    carry = Resect("plane", (40.0, 0.0, 0.0), (1.0, 0.0, 0.0), keep_mm=(60.0, 10.0, 10.0)).begin(field)
+    field.live.release("jaws")
+    cuts = field.live.topology
+    carry(1.0)
+    field.finish()
+    assert field.events[-1].kind == "refused"
+    assert field.live.topology == cuts
+    assert field.step(budget_s=1.0).state == "converged"

@@ -79,3 +79,12 @@ def test_toughness():
         [name, f"{t.energy_J_m2:g}", _range(t), t.source, t.note] for name, t in table().toughness.items()
     ]
     check_section("tissues.md", "toughness", markdown_table(head, rows))
+
+
+def test_strength():
+    rows = [
+        [name, f"{100 * s.strain:.0f} ± {100 * s.spread:.0f}", s.source]
+        for name, s in table().strength.items()
+    ]
+    text = markdown_table(["tissue", "first principal strain at failure (%)", "source"], rows)
+    check_section("tissues.md", "strength", text)

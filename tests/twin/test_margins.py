@@ -17,7 +17,6 @@ from solver.body import Body
 from solver.carried_vessels import CarriedTree
 from solver.circulation import Circulation
 from solver.cutting import Plane, cut, pieces, without
-from solver.effort import Effort
 from solver.field import OperativeField
 from solver.interactive import Interactive
 from solver.verification.blocks import kuhn_block
@@ -77,7 +76,7 @@ def field_of(live):
     circulation = Circulation.of(organ, vessels, data)
     return OperativeField(
         live, vessels=vessels, tet_data={**data, TUMOUR: find_tumours(organ)[1]},
-        processes={"effort": Effort(), "circulation": circulation},
+        processes={"circulation": circulation},
     )  # fmt: skip
 
 

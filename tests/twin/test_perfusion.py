@@ -98,6 +98,7 @@ def test_a_picture_of_another_type_is_refused_in_a_sentence(case, tmp_path):
 def test_the_picture_shows_both_trees(case, tmp_path):
     picture_vessels(case, tmp_path / "vessels.png")
     seen = np.asarray(Image.open(tmp_path / "vessels.png").convert("RGB")).reshape(-1, 3).astype(int)
+    assert set(case.vessels) == {"portal_vein", "hepatic_vein"}
     for name in case.vessels:
         colour = np.array(structures.find(name).colour)
         # A lit tube keeps the hue of its vessel: the angle between the two colours is small.

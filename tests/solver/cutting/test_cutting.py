@@ -297,6 +297,25 @@ def test_forty_strokes_leave_a_sound_mesh(organ):
     assert now.tet_volumes.sum() == pytest.approx(organ.tet_volumes.sum(), rel=1e-12)
 
 
+def test_a_plane_parts_an_organ_that_was_cut_many_times():
+    organ = ball()
+    rng = np.random.default_rng(11)
+    now, floor = organ, 0.9
+    for _ in range(10):
+        start, end = rng.uniform(-30, 30, (2, 3))
+        across = np.cross(end - start, rng.normal(size=3))
+        now = cut(now, now.points, BladeStroke([start, end], across, 18.0), floor).after
+    for _ in range(10):
+        plane = Plane(rng.uniform(-15, 15, 3), rng.normal(size=3))
+        change = cut(now, now.points, plane, floor)
+        check_cut(change)
+        after, label = change.after, pieces(change.after)
+        front = plane.distance(after.points[after.tets].mean(axis=1)) > 0
+        volumes = [np.bincount(label, weights=after.tet_volumes * half) for half in (front, ~front)]
+        # Crumbs may hang on the other side, nothing else.
+        assert np.minimum(*volumes).max() < 2.0 * 4.4**3
+
+
 def test_two_runs_agree_to_the_last_bit():
     organ = ball()
     stroke = BladeStroke([(-20, 3, 30), (20, -4, 30)], DOWN, 25.0)
