@@ -95,9 +95,10 @@ class Haemodynamics:
                 radius[tree.parent[row]] = max(radius[tree.parent[row]], radius[row])
         resistance = np.zeros(len(tree))
         own = 8.0 * self.viscosity_mPa_s * 1e-6 / np.pi * tree.length_mm / radius**4  # kPa·s/mm³
-        for row in np.flatnonzero(tree.parent >= 0):
-            up = tree.parent[row]
-            resistance[row] = resistance[up] + own[up]
+        for row in range(len(tree)):
+            up = int(tree.parent[row])
+            if up >= 0:
+                resistance[row] = resistance[up] + own[up]
         inertia = 0.5 * self.density_kg_m3 * 1e-9 / (np.pi * tree.radius**2) ** 2  # kPa·s²/mm⁶
         pressure = supply.pressure_mmHg * MMHG_KPA
         # Of the two forms of the root of the square equation, the one that does not cancel.
@@ -178,8 +179,8 @@ def bleeding(
         for cut in sorted(tree.divided - tree.clamped):
             if tree.calibre_mm(cut) < haemodynamics.least_calibre_mm:
                 continue
-            up = int(tree.parent[cut])
-            root_side = up < 0 or (bool(tree.flowing[up]) and bool(tree.present[up]))
+            above = int(tree.parent[cut])
+            root_side = above < 0 or bool(tree.flowing[above])
             carried = fed_ml_min * float(volume[cut]) / served_ml[name] if tree.outflow else 0.0
             if root_side and not tree.outflow:
                 carried = known[name].flow_ml_min * float(shares[name][cut])

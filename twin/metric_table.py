@@ -57,7 +57,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("organs.*.remnant_ml", "remnant", "ml", "tetrahedra left in the body, tumours included", better="more"),
     Metric("organs.*.remnant_percent", "remnant", "%", "share of the whole", better="more"),
     Metric(
-        "organs.*.future_remnant_ml", "future remnant", "ml", "remnant without tumours",
+        "organs.*.future_remnant_ml", "future remnant", "ml",
+        "remnant without tumours; of the liver, kidneys, spleen and organs with tumours",
         "Kubota 1997, Hepatology 26:1176", "more",
     ),
     Metric(
@@ -111,7 +112,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("tumours.*.to_capsule_mm", "to the capsule", "mm", "to the outer surface of the mesh before the operation"),
     Metric(
         "tumours.*.vessels.*.0.distance_mm", "nearest vessel", "mm",
-        "from the tumour's surface to the wall of the nearest branch of 2 mm and wider, before the operation",
+        "from the tumour's surface to the wall of the nearest branch of 3 mm and wider, before the operation",
     ),
     Metric("tumours.*.vessels.*.0.calibre_mm", "its calibre", "mm", "diameter of that branch there"),
     Metric(
