@@ -3,7 +3,8 @@
 Linear tetrahedra with nodal-averaged dilatation (`solver.averaging` has the theory): cell by cell the isochoric
 energy of the tissue's own law and the unaveraged share of its volumetric energy, vertex by vertex the averaged
 rest, on the outer surface capsule and supports, and gravity. It is the energy of
-`Equilibrium(body, element="P1-averaged")`, term by term, in the OrganMesh order of vertices.
+`Equilibrium(body, element="P1-averaged")`, term by term, in the OrganMesh order of vertices, but for cells that are
+crushed below what the reference tier takes for a solution (`solver.resistance`).
 
 The averaged volumetric stiffness couples second neighbours. `Averaged.tangent` therefore keeps the pressures p as
 unknowns: [[A, Bᵀ], [B, −C]] with C = V/((1 − β) K), whose elimination of p gives exactly the averaged stiffness
@@ -25,9 +26,13 @@ from solver.averaging import STABILISATION
 from solver.body import Body
 from solver.errors import SolverError
 from solver.kernels import Kernel, call_kernel, law_kernel, membrane_kernel
+from solver.pairs import both
+from solver.resistance import NEVER_BELOW, RESISTS_BELOW, resist, stiffen
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+# Below this many tetrahedra a second thread costs more than it saves.
+WORTH_TWO_THREADS = 8_000
 FAST = {"contract", "reassoc", "nsz"}  # not nnan: values that are not finite must stay visible
 
 
@@ -40,6 +45,11 @@ class _Points:
     weights: Array  # volume of tissue, mm³, or area of capsule, mm²
     parameters: Array
     tissue: bool
+
+    def half(self, which: int) -> slice:
+        """The first or the second half of the cells."""
+        middle = len(self.cells) // 2
+        return slice(middle) if which == 0 else slice(middle, None)
 
 
 class Averaged:
@@ -90,9 +100,8 @@ class Averaged:
     def _measure(self, points: Array) -> None:
         """Everything that depends on the stress-free shape."""
         self.points = points
-        edges = np.moveaxis(points[self.tets[:, 1:]] - points[self.tets[:, :1]], 1, 2)
-        self.volumes = np.linalg.det(edges) / 6.0
-        self.inverse = np.linalg.inv(edges).reshape(-1, 9)
+        self.volumes, self.inverse = np.empty(len(self.tets)), np.empty((len(self.tets), 9))
+        _shapes(np.ascontiguousarray(points), self.tets, self.volumes, self.inverse)
         self._average_volume = np.bincount(self.average.ravel(), np.repeat(self.volumes / 4, 4))
         self._groups = [*self._tissue_points(), *self._capsule_points()]
         self.weight = self._gravity()
@@ -151,8 +160,10 @@ class Averaged:
         self._bulk = self._structure_table(bulk)
         moduli, tissue_number = np.unique(self._bulk, return_inverse=True)
         pair = self.tets * len(moduli) + tissue_number[:, None]
-        keys, average = np.unique(pair, return_inverse=True)
-        self.average = average.reshape(-1, 4).astype(np.int64)
+        there = np.zeros(self.body.organ.points.shape[0] * len(moduli), dtype=bool)
+        there[pair] = True
+        keys = np.flatnonzero(there)
+        self.average = (np.cumsum(there) - 1)[pair].astype(np.int64)
         self._average_vertex = keys // len(moduli)
         self._average_stiffness = (1 - STABILISATION) * moduli[keys % len(moduli)]
 
@@ -178,7 +189,7 @@ class Averaged:
         stiffness = self._structure_table(
             {n: t.capsule.stiffness_kPa_mm for n, t in self.body.tissues.items() if t.capsule is not None}
         )[organ.exterior_tets]
-        covered = np.flatnonzero(stiffness > 0)
+        covered = np.flatnonzero((stiffness > 0) & self.body.grown)
         if not len(covered):
             return []
         normal, area = self._normals_areas(organ.exterior[covered])
@@ -201,6 +212,7 @@ class Averaged:
 
     def refresh_supports(self) -> None:
         """Read the attachments of the body anew, after one was divided."""
+        self._held: tuple[Ints, Array] | None = None
         rows, columns, blocks = [], [], []
         for held in self.body.attachments:
             if held.released:
@@ -244,24 +256,67 @@ class Averaged:
         minimum_jacobian : float
         """
         work = self._work
-        gradient = np.empty_like(displacement)
-        smallest = _deform(
-            displacement, self.tets, self.inverse, self.volumes, self.average, work.F, work.J, work.dilated
-        )
+        gradient = np.zeros((2, *displacement.shape))
+        smallest = self._deformed(displacement, work)
         if not smallest > floor:
-            return np.inf, gradient, smallest
-        held = self._supports @ displacement.ravel()
-        gradient[:] = held.reshape(-1, 3) - self.weight
-        energy = 0.5 * float(held @ displacement.ravel()) - float(np.vdot(self.weight, displacement))
-        energy += _average_pressure(
-            work.dilated, self._average_volume, self._average_stiffness, work.pressure
+            return np.inf, gradient[0], smallest
+        energies = np.zeros((2, len(self._groups)))
+
+        def add_forces(half: int) -> None:
+            for k, group in enumerate(self._groups):
+                mine = group.half(half)
+                energies[half, k] = _forces(
+                    group.kernel.stress, group.cells[mine], group.weights[mine], group.parameters[mine],
+                    group.tissue, work.F, self.inverse, self.tets, self.average, work.pressure, gradient[half],
+                )  # fmt: skip
+
+        averaged = _average_pressure(
+            work.dilated[0], self._average_volume, self._average_stiffness, work.pressure
         )
-        for group in self._groups:
-            energy += _forces(
-                group.kernel.stress, group.cells, group.weights, group.parameters, group.tissue,
-                work.F, self.inverse, self.tets, self.average, work.pressure, gradient,
+        both(lambda: add_forces(0), lambda: add_forces(1), self._worth)
+        held = self._supports @ displacement.ravel()
+        total = gradient[0]
+        total += gradient[1]
+        total += held.reshape(-1, 3) - self.weight
+        energy = 0.5 * float(held @ displacement.ravel()) - float(np.vdot(self.weight, displacement))
+        energy += averaged + float(energies.sum()) + self._resisted(work, total)
+        return (energy if np.isfinite(energy) else np.inf), total, smallest
+
+    def _resisted(self, work: _Work, gradient: Array) -> float:
+        """Add the forces of crushed cells (`solver.resistance`); returns their energy."""
+        low = np.flatnonzero(work.J < RESISTS_BELOW)
+        if not len(low):
+            return 0.0
+        if not work.J[low].min() > NEVER_BELOW:
+            return np.inf
+        weight = self._bulk[low] * self.volumes[low]
+        return resist(work.F[low], work.J[low], self.inverse[low], weight, self.tets[low], gradient)
+
+    @property
+    def _worth(self) -> bool:
+        return len(self.tets) > WORTH_TWO_THREADS
+
+    def _deformed(self, displacement: Array, work: _Work) -> float:
+        """Fill F, J and the current volumes of the averages; returns the smallest J."""
+        middle, smallest = len(self.tets) // 2, np.empty(2)
+        displacement = np.ascontiguousarray(displacement)
+
+        def deform(half: int) -> None:
+            mine = slice(middle) if half == 0 else slice(middle, None)
+            smallest[half] = _deform(
+                displacement, self.tets[mine], self.inverse[mine], self.volumes[mine], self.average[mine],
+                work.F[mine], work.J[mine], work.dilated[half],
             )  # fmt: skip
-        return (energy if np.isfinite(energy) else np.inf), gradient, smallest
+
+        both(lambda: deform(0), lambda: deform(1), self._worth)
+        work.dilated[0] += work.dilated[1]
+        return float(smallest.min())  # not a number where one of them is not
+
+    def strain_energy(self, displacement: Array, floor: float) -> float:
+        """Energy stored in tissue and capsule alone, µJ: without supports and weight; arguments as of `evaluate`."""
+        whole = self.evaluate(displacement, floor)[0]
+        held = float(displacement.ravel() @ (self._supports @ displacement.ravel()))
+        return whole - 0.5 * held + float(np.vdot(self.weight, displacement))
 
     # ------------------------------------------------------------------ tangent
 
@@ -270,29 +325,22 @@ class Averaged:
         n, q = 3 * self.vertices, len(self._average_vertex)
         self.node = np.concatenate([np.repeat(np.arange(self.vertices), 3), self._average_vertex])
         self.negative = np.arange(n + q) >= n
-        unknown = np.concatenate(
-            [(3 * self.tets[:, :, None] + np.arange(3)).reshape(-1, 12), n + self.average], axis=1
+        indptr, indices, self._cell_entry = _numbered(self.tets, self.average, self.vertices, q)
+        self.pattern = sparse.csr_array(
+            (np.ones(len(indices), dtype=np.int8), indices, indptr), shape=(n + q, n + q)
         )
-        upper = np.array([(i, j) for i in range(12) for j in range(i, 16)])
-        row, column = unknown[:, upper[:, 0]].ravel(), unknown[:, upper[:, 1]].ravel()
-        low, high = np.minimum(row, column), np.maximum(row, column)
-        held = sparse.triu(self._supports).tocoo()
-        diagonal = np.arange(n, n + q)
-        rows = np.concatenate([low, held.row, diagonal])
-        columns = np.concatenate([high, held.col, diagonal])
-        # Through CSR, which merges duplicates in linear time; sorting the entries takes ten times as long.
-        pattern = sparse.coo_array(
-            (np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(n + q, n + q)
-        ).tocsr()
-        pattern.sort_indices()
-        self.pattern = pattern
-        self._keys = np.repeat(np.arange(n + q), np.diff(pattern.indptr)) * (n + q) + pattern.indices
-        self._cell_entry = self._entries(low, high).astype(np.int32).reshape(len(self.tets), -1)
-        self._diagonal_entry = self._entries(diagonal, diagonal)
 
     def _entries(self, row: Ints, column: Ints) -> Ints:
         """Where entries of the upper triangle are in the pattern's data."""
-        return np.searchsorted(self._keys, row.astype(np.int64) * self.pattern.shape[0] + column)
+        pattern = self.pattern
+        return _places(pattern.indptr, pattern.indices, row.astype(np.int64), column.astype(np.int64))
+
+    def _held_entries(self) -> tuple[Ints, Array]:
+        """Entries of the supports in the pattern, and their values; found once for each set of supports."""
+        if self._held is None:
+            held = sparse.triu(self._supports).tocoo()
+            self._held = self._entries(held.row, held.col), held.data
+        return self._held
 
     def tangent(self, displacement: Array) -> Array:
         """Values of the tangent at a displacement, in the order of `pattern`.
@@ -307,20 +355,31 @@ class Averaged:
         ndarray, shape (pattern.nnz,), float64
         """
         work = _Work.of(len(self.tets), len(self._average_volume))
-        _deform(
-            displacement, self.tets, self.inverse, self.volumes, self.average, work.F, work.J, work.dilated
-        )
-        _average_pressure(work.dilated, self._average_volume, self._average_stiffness, work.pressure)
-        values = np.zeros(self.pattern.nnz)
-        for group in self._groups:
-            _tangent(
-                group.kernel.tangent, group.cells, group.weights, group.parameters, group.tissue,
-                work.F, self.inverse, self.average, work.pressure, self.tets, self._cell_entry, values,
-            )  # fmt: skip
-        held = sparse.triu(self._supports).tocoo()
-        np.add.at(values, self._entries(held.row, held.col), held.data)
-        values[self._diagonal_entry] -= self._average_volume / self._average_stiffness
-        return values
+        self._deformed(displacement, work)
+        _average_pressure(work.dilated[0], self._average_volume, self._average_stiffness, work.pressure)
+        values = np.zeros((2, self.pattern.nnz))
+
+        def add_tangent(half: int) -> None:
+            for group in self._groups:
+                mine = group.half(half)
+                _tangent(
+                    group.kernel.tangent, group.cells[mine], group.weights[mine], group.parameters[mine],
+                    group.tissue, work.F, self.inverse, self.average, work.pressure, self._cell_entry,
+                    values[half],
+                )  # fmt: skip
+
+        both(lambda: add_tangent(0), lambda: add_tangent(1), self._worth)
+        total = values[0]
+        total += values[1]
+        entries, held = self._held_entries()
+        np.add.at(total, entries, held)
+        diagonal = self.pattern.indptr[3 * self.vertices : -1]
+        total[diagonal] -= self._average_volume / self._average_stiffness
+        low = np.flatnonzero((work.J < RESISTS_BELOW) & (work.J > NEVER_BELOW))
+        if len(low):
+            weight = self._bulk[low] * self.volumes[low]
+            stiffen(work.F[low], work.J[low], self.inverse[low], weight, self._cell_entry[low], total)
+        return total
 
     def add_blocks(self, values: Array, vertices: Ints, blocks: Array) -> None:
         """Add a stiffness that joins single vertices to themselves to values of the tangent.
@@ -335,13 +394,13 @@ class Averaged:
             Symmetric, mN/mm.
         """
         i, j = np.triu_indices(3)
-        entry = self._entries(3 * vertices[:, None] + i, 3 * vertices[:, None] + j)
-        np.add.at(values, entry, blocks[:, i, j])
+        first = 3 * np.asarray(vertices, dtype=np.int64)[:, None]
+        np.add.at(values, self._entries((first + i).ravel(), (first + j).ravel()), blocks[:, i, j].ravel())
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Arrays of one evaluation."""
+    """Arrays of one evaluation; what the two halves of the cells add up has a row for each."""
 
     F: Array
     J: Array
@@ -350,7 +409,121 @@ class _Work:
 
     @staticmethod
     def of(cells: int, averages: int) -> _Work:
-        return _Work(np.empty((cells, 9)), np.empty(cells), np.empty(averages), np.empty(averages))
+        return _Work(np.empty((cells, 9)), np.empty(cells), np.empty((2, averages)), np.empty(averages))
+
+
+@numba.njit(nogil=True, cache=True)
+def _shapes(points, tets, volumes, inverse):  # type: ignore[no-untyped-def]
+    """Volume of each cell, and the inverse of the matrix whose columns are its three edges from the first corner."""
+    m = np.empty(9)
+    for e in range(len(tets)):
+        for j in range(3):
+            for i in range(3):
+                m[3 * i + j] = points[tets[e, j + 1], i] - points[tets[e, 0], i]
+        cof = inverse[e]
+        _cofactor(m, cof)
+        determinant = m[0] * cof[0] + m[1] * cof[1] + m[2] * cof[2]
+        volumes[e] = determinant / 6.0
+        for i in range(3):
+            cof[4 * i] /= determinant
+            for j in range(i + 1, 3):
+                upper, lower = cof[3 * i + j], cof[3 * j + i]
+                cof[3 * i + j], cof[3 * j + i] = lower / determinant, upper / determinant
+
+
+@numba.njit(nogil=True, cache=True)
+def _tets_around(tets, vertices):  # type: ignore[no-untyped-def]
+    """For each vertex (first, list) the corners 4 e + i of tetrahedra that it is."""
+    first = np.zeros(vertices + 1, dtype=np.int64)
+    for v in tets.ravel():
+        first[v + 1] += 1
+    first = np.cumsum(first)
+    listed, following = np.empty(tets.size, dtype=np.int64), first.copy()
+    flat = tets.ravel()
+    for k in range(len(flat)):
+        listed[following[flat[k]]] = k
+        following[flat[k]] += 1
+    return first, listed
+
+
+@numba.njit(nogil=True, cache=True)
+def _numbered(tets, average, vertices, averages):  # type: ignore[no-untyped-def]
+    """Rows and columns of the upper triangle, and the place in it of each of a cell's 12 × 16 upper entries."""
+    first, listed = _tets_around(tets, vertices)
+    n = 3 * vertices
+    indptr = np.zeros(n + averages + 1, dtype=np.int32)
+    entry = np.empty((len(tets), 126), dtype=np.int32)
+    seen, column_of = np.full(vertices, -1, dtype=np.int64), np.empty(vertices, dtype=np.int64)
+    marked, pressure_of = np.full(averages, -1, dtype=np.int64), np.empty(averages, dtype=np.int64)
+    indices = np.empty(256 * vertices + averages, dtype=np.int32)
+    near, pressures = np.empty(vertices, dtype=np.int64), np.empty(averages, dtype=np.int64)
+    at = 0
+    for a in range(vertices):
+        count = beside = 0
+        for k in listed[first[a] : first[a + 1]]:
+            e = k // 4
+            for i in range(4):
+                b, p = tets[e, i], average[e, i]
+                if b > a and seen[b] != a:
+                    seen[b] = a
+                    near[count] = b
+                    count += 1
+                if marked[p] != a:
+                    marked[p] = a
+                    pressures[beside] = p
+                    beside += 1
+        near[:count], pressures[:beside] = np.sort(near[:count]), np.sort(pressures[:beside])
+        for c in range(count):
+            column_of[near[c]] = 3 + 3 * c
+        column_of[a] = 0
+        for c in range(beside):
+            pressure_of[pressures[c]] = 3 + 3 * count + c
+        if at + 3 * (3 + 3 * count + beside) > len(indices) - averages:
+            indices = np.concatenate((indices, np.empty(len(indices), dtype=np.int32)))
+        base = at
+        for i in range(3):
+            indptr[3 * a + i] = at
+            for j in range(i, 3):
+                indices[at] = 3 * a + j
+                at += 1
+            for c in range(count):
+                for j in range(3):
+                    indices[at] = 3 * near[c] + j
+                    at += 1
+            for c in range(beside):
+                indices[at] = n + pressures[c]
+                at += 1
+        wide = 3 + 3 * count + beside
+        for k in listed[first[a] : first[a + 1]]:
+            e, mine = k // 4, k % 4
+            for i in range(3):
+                # Row i begins at its own diagonal.
+                row, local = base + i * wide - i * (i - 1) // 2 - i, 3 * mine + i
+                for other in range(4):
+                    b = tets[e, other]
+                    if b >= a:
+                        for j in range(i if b == a else 0, 3):
+                            low, high = min(local, 3 * other + j), max(local, 3 * other + j)
+                            entry[e, 16 * low - low * (low + 1) // 2 + high] = row + column_of[b] + j
+                    entry[e, 16 * local - local * (local + 1) // 2 + 12 + other] = (
+                        row + pressure_of[average[e, other]]
+                    )
+    for p in range(averages):
+        indptr[n + p] = at
+        indices[at] = n + p
+        at += 1
+    indptr[n + averages] = at
+    return indptr, indices[:at].copy(), entry
+
+
+@numba.njit(nogil=True, cache=True)
+def _places(indptr, indices, row, column):  # type: ignore[no-untyped-def]
+    """Where entries are in the data of a matrix with sorted columns."""
+    found = np.empty(len(row), dtype=np.int64)
+    for k in range(len(row)):
+        first = indptr[row[k]]
+        found[k] = first + np.searchsorted(indices[first : indptr[row[k] + 1]], column[k])
+    return found
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
@@ -442,7 +615,7 @@ def _forces(  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
 def _tangent(  # type: ignore[no-untyped-def]
-    kernel, cells, weights, parameters, tissue, F, inverse, average, pressure, tets, entry, values
+    kernel, cells, weights, parameters, tissue, F, inverse, average, pressure, entry, values
 ):  # fmt: skip
     """Add the tangent of a group of cells, upper triangle in the order of its 12 displacements and 4 pressures."""
     second, constants, nothing = np.empty(81), np.empty(9 + parameters.shape[1]), np.zeros(12)

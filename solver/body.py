@@ -12,31 +12,35 @@ new body takes the scanned shape as stress-free (`scanned_displacement` zero); `
 finds the true one.
 
 Vertices keep the order of the `OrganMesh` outside of this class; DOLFINx reorders them, and `to_organ`,
-`from_organ` (vertices) and `cells_to_organ`, `cells_from_organ` (tetrahedra) lead from one to the other. A
-body may be spread over several processes (`solver.processes`): then `mesh` and the orders that come with it
-are the part of this process, and arrays in OrganMesh order are whole on every one.
+`from_organ` (vertices) and `cells_to_organ`, `cells_from_organ` (tetrahedra) lead from one to the other
+(`solver.domain`, built when first asked for: the live tier never asks). A body may be spread over several
+processes (`solver.processes`): then `mesh` and the orders that come with it are the part of this process, and
+arrays in OrganMesh order are whole on every one. A cut leaves a body as it is and makes another
+(`Body.changed`), on which cut faces are `raw`, without capsule and attachment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from anatomy.mesh import OrganMesh
 from solver.attachments import Attachment, from_anatomy
 from solver.averaging import STABILISATION, NodalAveraging
-from solver.backend import MPI, basix, fem, mesh, ufl
+from solver.backend import MPI, fem, ufl
+from solver.domain import Domain, check_outside, facet_keys
 from solver.errors import SolverError
+from solver.fibres import Fibres, fibre_fields
 from solver.materials import Law, Membrane
 from solver.processes import Processes
-from solver.rigid_modes import free_modes, rigid_modes
+from solver.support import check_supported, connected_pieces
 from solver.tissues import Tissue, tissue_of
+from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -72,6 +76,8 @@ class Body:
     comm : mpi4py.MPI.Comm, optional
         Processes that share the body, each of which builds it with the same arguments; default this one alone.
         In a script that runs under `mpiexec`, give `MPI.COMM_WORLD`.
+    raw : ndarray, shape (k, 3), int64, optional
+        Exterior triangles, by vertices, that are cut faces: no capsule covers them.
 
     Attributes
     ----------
@@ -101,9 +107,10 @@ class Body:
         gravity_mm_s2: ArrayLike = (0.0, 9810.0, 0.0),
         reference_points: Array | None = None,
         patches: Mapping[str, Index] | None = None,
-        fibres: Array | Callable[[Array], Array] | None = None,
+        fibres: Fibres | None = None,
         stabilisation: float = STABILISATION,
         comm: Any = None,
+        raw: Index | None = None,
     ) -> None:
         self.organ = organ
         self.processes = Processes(MPI.COMM_SELF if comm is None else comm)
@@ -121,9 +128,8 @@ class Body:
         _check_upright(points, organ)
         self.reference_points = points
         self.scanned_displacement = organ.points - points
-        self._build_mesh()
-        self._build_coefficients()
-        self._build_measures()
+        self.raw = np.zeros((0, 3), dtype=np.int64) if raw is None else np.asarray(raw, dtype=np.int64)
+        self._check_facets()
         if attachments is None:
             self.check_supported()
 
@@ -139,68 +145,116 @@ class Body:
             self.fibres,
             self.stabilisation,
             self.processes.comm,
+            self.raw,
         )
 
-    # ------------------------------------------------------------------ mesh and the maps both ways
+    def changed(self, change: TopologyChange) -> Body:
+        """The body on the mesh after a change of topology.
 
-    def _build_mesh(self) -> None:
+        Attachments, patches and cut faces keep what is left of their facets, an attachment of which nothing is left
+        is gone, and the faces that the change lays open are raw.
+
+        Parameters
+        ----------
+        change : TopologyChange
+            From this body's organ.
+        """
+        parts = [change.after.exterior[rows] for rows in change.parts_of(self._marked())]
+        held = len(self.attachments)
+        return Body(
+            change.after,
+            self.tissues,
+            [
+                replace(attachment, facets=facets)
+                for attachment, facets in zip(self.attachments, parts[:held], strict=True)
+                if len(facets)
+            ],
+            self.gravity_mm_s2,
+            change.interpolate(self.reference_points),
+            dict(zip(self.patches, parts[held:-1], strict=True)),
+            self.fibres if self.fibres is None or callable(self.fibres) else change.of_tets(self.fibres),
+            self.stabilisation,
+            self.processes.comm,
+            np.concatenate([parts[-1], change.raw]),
+        )
+
+    def _marked(self) -> list[Index]:
+        """Facets of every attachment, of every patch, and those that are raw."""
+        return [*(a.facets for a in self.attachments), *self.patches.values(), self.raw]
+
+    def _check_facets(self) -> None:
+        """Refuse vertices without tetrahedra, and patches that are not on the outer surface."""
         used = np.zeros(len(self.organ.points), dtype=bool)
         used[self.organ.tets] = True
         if not used.all():
             raise SolverError(
                 f"{int((~used).sum())} vertices belong to no tetrahedron; remove them from the mesh."
             )
-        element = basix.ufl.element("Lagrange", "tetrahedron", 1, shape=(3,))
-        domain = ufl.Mesh(element)
-        # Nothing here integrates over inner facets, so no cell is needed twice.
-        partition: Any = mesh.create_cell_partitioner
-        tets = self.organ.tets[self.processes.part(len(self.organ.tets))]
-        points = self.reference_points[self.processes.part(len(self.organ.points))]
-        self.mesh = mesh.create_mesh(
-            self.processes.comm, tets, domain, points, partition(mesh.GhostMode.none, 2)
-        )
-        self.space = fem.functionspace(self.mesh, ("Lagrange", 1, (3,)))
-        self.cell_space = fem.functionspace(self.mesh, ("DG", 0))
-        self.tet_of_cell = np.asarray(self.mesh.topology.original_cell_index, dtype=np.int64)
-        self.cell_of_tet = np.full(len(self.organ.tets), -1, dtype=np.int64)
-        self.cell_of_tet[self.tet_of_cell] = np.arange(len(self.tet_of_cell))
-        self.vertex_of_node = np.asarray(self.mesh.geometry.input_global_indices, dtype=np.int64)
-        node_of_dof = np.empty(len(self.vertex_of_node), dtype=np.int64)
-        node_of_dof[self.space.dofmap.list.ravel()] = self.mesh.geometry.dofmaps[0].ravel()
-        self.vertex_of_dof = self.vertex_of_node[node_of_dof]
-        self.dof_of_vertex = np.full(len(self.organ.points), -1, dtype=np.int64)
-        self.dof_of_vertex[self.vertex_of_dof] = np.arange(len(self.vertex_of_dof))
+        names = [*(a.name for a in self.attachments), *self.patches, "raw"]
+        check_outside(self.organ, zip(names, self._marked(), strict=True))
+
+    # ------------------------------------------------------------------ mesh and the maps both ways
+
+    @cached_property
+    def domain(self) -> Domain:
+        """The mesh of the equations with its spaces, built when first asked for."""
+        return Domain(self.organ, self.reference_points, self.processes)
+
+    @property
+    def mesh(self) -> Any:
+        """Linear tetrahedra of the stress-free shape; of several processes, this one's part."""
+        return self.domain.mesh
+
+    @property
+    def space(self) -> Any:
+        """Continuous linear vectors on `mesh`."""
+        return self.domain.space
+
+    @property
+    def cell_space(self) -> Any:
+        """Cell-wise constants on `mesh`."""
+        return self.domain.cell_space
+
+    @property
+    def tet_of_cell(self) -> Index:
+        """Tetrahedron of the organ each cell of `mesh` is."""
+        return self.domain.tet_of_cell
+
+    @property
+    def cell_of_tet(self) -> Index:
+        """Cell of `mesh` each tetrahedron of the organ is; −1 where another process has it."""
+        return self.domain.cell_of_tet
+
+    @property
+    def vertex_of_node(self) -> Index:
+        """Vertex of the organ of each node of the geometry of `mesh`."""
+        return self.domain.vertex_of_node
+
+    @property
+    def vertex_of_dof(self) -> Index:
+        """Vertex of the organ of each place in the order of `space`."""
+        return self.domain.vertex_of_dof
+
+    @property
+    def dof_of_vertex(self) -> Index:
+        """Place in the order of `space` of each vertex of the organ; −1 where another process has it."""
+        return self.domain.dof_of_vertex
 
     def to_organ(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Vertex values from the order of `space` to OrganMesh order.
-
-        Parameters
-        ----------
-        values : ndarray, shape (3 n,), (n,) or (n, d)
-            Flat arrays of 3 n entries (`Function.x.array` of `space`) become (n, 3).
-        """
-        n = len(self.vertex_of_dof)
-        rows = values.reshape(n, -1) if values.size == 3 * n else values
-        return self._scattered(rows, self.vertex_of_dof, self.space.dofmap.index_map.size_local)
-
-    def _scattered(self, rows: NDArray[Any], place: Index, owned: int) -> NDArray[Any]:
-        """The rows this process owns, put in their places among those of the others."""
-        length = int(self.processes.total(owned))
-        whole = np.zeros((length, *rows.shape[1:]), dtype=rows.dtype)
-        whole[place[:owned]] = rows[:owned]
-        return self.processes.whole(whole)
+        """Vertex values, shape (3 n,), (n,) or (n, d), from the order of `space` to OrganMesh order."""
+        return self.domain.to_organ(values)
 
     def from_organ(self, values: Array) -> Array:
         """Vertex values, shape (n,) or (n, d), from OrganMesh order to the order of `space`."""
-        return np.ascontiguousarray(np.asarray(values)[self.vertex_of_dof])
+        return self.domain.from_organ(values)
 
     def cells_to_organ(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values of the cells of `mesh`, shape (m, …), in the order of the organ's tetrahedra."""
-        return self._scattered(np.asarray(values), self.tet_of_cell, len(self.tet_of_cell))
+        return self.domain.cells_to_organ(values)
 
     def cells_from_organ(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values of the organ's tetrahedra, shape (m, …), in the order of the cells of `mesh`."""
-        return np.ascontiguousarray(np.asarray(values)[self.tet_of_cell])
+        return self.domain.cells_from_organ(values)
 
     # ------------------------------------------------------------------ coefficients and measures
 
@@ -213,76 +267,49 @@ class Body:
         function.x.array[:] = self.cells_from_organ(table[self.organ.region])
         return function
 
-    def _build_coefficients(self) -> None:
-        self.density = self._cellwise({name: t.density_kg_mm3 for name, t in self.tissues.items()})
-        self.bulk = self._cellwise(
+    @cached_property
+    def density(self) -> fem.Function:
+        """Density of each cell, kg/mm³."""
+        return self._cellwise({name: t.density_kg_mm3 for name, t in self.tissues.items()})
+
+    @cached_property
+    def bulk(self) -> fem.Function:
+        """Bulk modulus of each cell, kPa; zero where the law carries its own."""
+        return self._cellwise(
             {name: t.compressibility.bulk_kPa for name, t in self.tissues.items() if t.compressibility}
         )
-        self.shear = self._cellwise({name: t.law.initial_shear_kPa for name, t in self.tissues.items()})
-        self.gravity = fem.Constant(self.mesh, self.gravity_mm_s2.copy())
+
+    @cached_property
+    def shear(self) -> fem.Function:
+        """Initial shear modulus of each cell, kPa."""
+        return self._cellwise({name: t.law.initial_shear_kPa for name, t in self.tissues.items()})
+
+    @cached_property
+    def gravity(self) -> fem.Constant:
+        """Acceleration in the forms, mm/s²; may be scaled between solves."""
+        return fem.Constant(self.mesh, self.gravity_mm_s2.copy())
+
+    @cached_property
+    def _groups(self) -> list[tuple[Tissue, list[str], dict[str, fem.Function]]]:
+        """Tissues that share one form: the first of them, the structures, and the constants cell by cell."""
         groups: dict[tuple[type[Law], tuple[float, ...], str], list[str]] = {}
         for name, tissue in self.tissues.items():
             measure = tissue.compressibility.measure if tissue.compressibility else ""
             groups.setdefault((type(tissue.law), tissue.law.structure, measure), []).append(name)
-        self._groups: list[tuple[Tissue, list[str], dict[str, fem.Function]]] = []
+        found = []
         for names in groups.values():
             first = self.tissues[names[0]]
             coefficients = {
                 key: self._cellwise({name: self.tissues[name].law.parameters[key] for name in names})
                 for key in first.law.parameters
             }
-            self._groups.append((first, names, coefficients))
+            found.append((first, names, coefficients))
+        return found
 
     @cached_property
     def fibre_fields(self) -> tuple[Any, ...]:
         """Fibre directions, one function a family: cell-wise, or quadratic in each cell where they turn."""
-        if self.fibres is None:
-            return ()
-        if callable(self.fibres):
-            return self._turning_fibres(self.fibres)
-        count = len(self.organ.tets)
-        if self.fibres.ndim != 3 or self.fibres.shape[::2] != (count, 3):
-            raise SolverError(
-                f"Fibres have shape {self.fibres.shape}; give ({count}, families, 3) unit vectors."
-            )
-        directions = self._unit_fibres(self.fibres)
-        space = fem.functionspace(self.mesh, ("DG", 0, (3,)))
-        fields = []
-        for family in range(directions.shape[1]):
-            field = fem.Function(space)
-            field.x.array[:] = self.cells_from_organ(directions[:, family]).ravel()
-            fields.append(field)
-        return tuple(fields)
-
-    def _unit_fibres(self, fibres: Array) -> Array:
-        """Unit directions, shape (m, d, 3), zero where a tissue without fibres was given none."""
-        lengths = np.linalg.norm(fibres, axis=2)
-        families = np.zeros(256, dtype=np.int64)
-        for value, name in self.organ.structures.items():
-            families[value] = self.tissues[name].law.fibres if name in self.tissues else 0
-        needed = families[self.organ.region][:, None] > np.arange(fibres.shape[1])
-        if not np.isfinite(lengths).all() or (needed & (lengths == 0)).any():
-            raise SolverError("Fibres have directions without a length; give unit vectors.")
-        return np.asarray(fibres / np.where(lengths > 0, lengths, 1.0)[..., None])
-
-    def _turning_fibres(self, directions: Callable[[Array], Array]) -> tuple[Any, ...]:
-        space = fem.functionspace(self.mesh, ("DG", 2, (3,)))
-        points = space.tabulate_dof_coordinates()[space.dofmap.list]
-        # A hair inside of the cell: at an apex the directions of all cells around differ.
-        points += 1e-6 * (points.mean(axis=1, keepdims=True) - points)
-        order = np.argsort(space.dofmap.list.ravel())
-        values = np.asarray(directions(points.reshape(-1, 3)[order]), dtype=np.float64)
-        if values.ndim != 3 or values.shape[2] != 3:
-            raise SolverError(f"The fibre function gives shape {values.shape}; give (points, families, 3).")
-        lengths = np.linalg.norm(values, axis=2)
-        if not (np.isfinite(lengths) & (lengths > 0)).all():
-            raise SolverError("The fibre function gives directions without a length; give unit vectors.")
-        fields = []
-        for family in range(values.shape[1]):
-            field = fem.Function(space)
-            field.x.array[:] = values[:, family].ravel()
-            fields.append(field / ufl.sqrt(ufl.inner(field, field)))
-        return tuple(fields)
+        return fibre_fields(self)
 
     def _fibres_of(self, tissue: Tissue) -> tuple[Any, ...]:
         if len(self.fibre_fields) < tissue.law.fibres:
@@ -292,68 +319,50 @@ class Body:
             )
         return self.fibre_fields[: tissue.law.fibres]
 
-    def _build_measures(self) -> None:
-        self.stiffness = [
-            (fem.Constant(self.mesh, 0.0), fem.Constant(self.mesh, 0.0)) for _ in self.attachments
-        ]
-        for index, attachment in enumerate(self.attachments):
-            self._set_stiffness(index, attachment)
-        self._capsules = self._find_capsules()
-        facets = [(i, a.facets, a.name) for i, a in enumerate(self.attachments)]
-        facets += [(CAPSULE_ID + i, triangles, "capsule") for i, (_, triangles) in enumerate(self._capsules)]
-        facets += [
-            (PATCH_ID + i, triangles, name) for i, (name, triangles) in enumerate(self.patches.items())
-        ]
-        self.ds = ufl.Measure("ds", domain=self.mesh, subdomain_data=self._facet_domains(facets))
+    @cached_property
+    def stiffness(self) -> list[tuple[fem.Constant, fem.Constant]]:
+        """Normal and tangential stiffness of each attachment in the forms, kPa/mm; zero once divided."""
+        values = [_stiffness_of(a) for a in self.attachments]
+        return [(fem.Constant(self.mesh, n), fem.Constant(self.mesh, t)) for n, t in values]
+
+    @cached_property
+    def ds(self) -> ufl.Measure:
+        """Reference area; subdomains are attachments, from `CAPSULE_ID` on capsules, from `PATCH_ID` on patches."""
+        facets = [(i, a.facets) for i, a in enumerate(self.attachments)]
+        facets += [(CAPSULE_ID + i, triangles) for i, (_, triangles) in enumerate(self._capsules)]
+        facets += [(PATCH_ID + i, triangles) for i, triangles in enumerate(self.patches.values())]
+        entities = self.domain.facet_domains(facets, len(self.organ.points))
+        return ufl.Measure("ds", domain=self.mesh, subdomain_data=entities)
+
+    @cached_property
+    def dx(self) -> ufl.Measure:
+        """Reference volume; subdomains are the groups of tissues that share one form."""
         cells = [(i, self._cells_of(names)) for i, (_, names, _) in enumerate(self._groups)]
-        self.dx = ufl.Measure("dx", domain=self.mesh, subdomain_data=cells)
+        return ufl.Measure("dx", domain=self.mesh, subdomain_data=cells)
 
     def _cells_of(self, names: Iterable[str]) -> NDArray[np.int32]:
         values = [value for value, name in self.organ.structures.items() if name in set(names)]
         return np.flatnonzero(np.isin(self.cells_from_organ(self.organ.region), values)).astype(np.int32)
 
-    def _find_capsules(self) -> list[tuple[Membrane, Index]]:
+    @cached_property
+    def grown(self) -> NDArray[np.bool_]:
+        """Which triangles of `organ.exterior` are natural surface and no cut face, shape (k,)."""
+        count = len(self.organ.points)
+        return ~np.isin(facet_keys(self.organ.exterior, count), facet_keys(self.raw, count))
+
+    @cached_property
+    def _capsules(self) -> list[tuple[Membrane, Index]]:
         """Capsules and the exterior triangles they cover, those of one kind taken together."""
         owner = self.organ.region[self.organ.exterior_tets]
         covered: dict[Membrane, NDArray[np.bool_]] = {}
         for value, name in self.organ.structures.items():
             capsule = self.tissues[name].capsule if name in self.tissues else None
             if capsule is not None:
-                covered[capsule] = covered.get(capsule, np.zeros(len(owner), dtype=bool)) | (owner == value)
+                own = self.grown & (owner == value)
+                covered[capsule] = covered.get(capsule, np.zeros(len(owner), dtype=bool)) | own
         return [(c, self.organ.exterior[mask]) for c, mask in covered.items() if mask.any()]
 
-    def _facet_domains(self, patches: list[tuple[int, Index, str]]) -> list[tuple[int, NDArray[np.int32]]]:
-        """Integration entities of patches of exterior triangles given by their vertices."""
-        topology = self.mesh.topology
-        topology.create_entities(2)
-        topology.create_connectivity(2, 3)
-        topology.create_connectivity(3, 2)
-        exterior = mesh.exterior_facet_indices(topology)
-        nodes = mesh.entities_to_geometry(self.mesh, 2, exterior)
-        keys = _keys(self.vertex_of_node[nodes], len(self.organ.points))
-        order = np.argsort(keys)
-        domains = []
-        for number, facets, name in patches:
-            wanted = _keys(facets, len(self.organ.points))
-            hit = np.isin(wanted, keys)
-            outside = int((self.processes.whole(hit.astype(np.int64)) == 0).sum())
-            if outside:
-                raise SolverError(
-                    f"{outside} facets of the patch '{name}' are not on the outer surface of the organ; "
-                    "choose them from OrganMesh.exterior."
-                )
-            found = exterior[order[np.searchsorted(keys[order], wanted[hit])]]
-            found = np.sort(found).astype(np.int32)
-            entities = fem.compute_integration_domains(fem.IntegralType.exterior_facet, topology, found)
-            domains.append((number, np.asarray(entities).ravel()))
-        return domains
-
     # ------------------------------------------------------------------ attachments
-
-    def _set_stiffness(self, index: int, attachment: Attachment) -> None:
-        normal, tangential = self.stiffness[index]
-        normal.value[()] = 0.0 if attachment.released else attachment.normal_kPa_mm
-        tangential.value[()] = 0.0 if attachment.released else attachment.tangential_kPa_mm
 
     def release(self, name: str) -> None:
         """Divide every attachment of a name; forms already compiled see it at once.
@@ -363,15 +372,18 @@ class Body:
         SolverError
             If no attachment has that name.
         """
-        hit = [i for i, a in enumerate(self.attachments) if a.name == name]
-        if not hit:
+        if name not in {a.name for a in self.attachments}:
             known = ", ".join(sorted({a.name for a in self.attachments})) or "none"
             raise SolverError(f"There is no attachment '{name}'; the body has {known}.")
-        attachments = list(self.attachments)
-        for i in hit:
-            attachments[i] = attachments[i].release()
-            self._set_stiffness(i, attachments[i])
+        self.hold_by([a.release() if a.name == name else a for a in self.attachments])
+
+    def hold_by(self, attachments: Sequence[Attachment]) -> None:
+        """Take the same attachments in another state, divided or not; forms already compiled see it at once."""
         self.attachments = tuple(attachments)
+        if "stiffness" in self.__dict__:
+            for attachment, constants in zip(self.attachments, self.stiffness, strict=True):
+                for constant, value in zip(constants, _stiffness_of(attachment), strict=True):
+                    constant.value[()] = value
 
     def patch(self, name: str) -> ufl.Measure:
         """Measure of the reference area of a named patch."""
@@ -382,75 +394,13 @@ class Body:
     @cached_property
     def components(self) -> Index:
         """Number of the connected piece of each vertex, OrganMesh order, shape (n,)."""
-        tets, n = self.organ.tets, len(self.organ.points)
-        rows, columns = tets[:, [0, 0, 0]].ravel(), tets[:, 1:].ravel()
-        graph = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n))
-        return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+        return connected_pieces(self.organ.tets, len(self.organ.points))
 
     def check_supported(
         self, held: ArrayLike = (), components: ArrayLike | None = None, loads: Sequence[Any] = ()
     ) -> None:
-        """Refuse a body of which a piece could move rigidly without resistance.
-
-        Parameters
-        ----------
-        held : array-like of int
-            Vertices whose displacement is prescribed, OrganMesh order, shape (k,).
-        components : array-like of bool, shape (k, 3), optional
-            Which of their components are; default all.
-        loads : sequence of Load
-            Those among them that hold the body (ligaments, contact) count as support.
-
-        Raises
-        ------
-        SolverError
-            Names the piece, by the structures in it, and its free rigid-body modes.
-        """
-        held = np.asarray(held, dtype=np.int64)
-        holds = np.ones((len(held), 3)) if components is None else np.asarray(components, dtype=np.float64)
-        for piece in range(int(self.components.max()) + 1):
-            free = self._free_modes(piece, held, holds, loads)
-            if free:
-                region = self.organ.region[self.components[self.organ.tets[:, 0]] == piece]
-                names = ", ".join(self.organ.structures[int(v)] for v in np.unique(region))
-                raise SolverError(
-                    f"The piece made of {names} ({len(region)} tetrahedra) is not held against {', '.join(free)}; "
-                    "attach it, or hold some of its vertices."
-                )
-
-    def _free_modes(self, piece: int, held: Index, holds: Array, loads: Sequence[Any]) -> list[str]:
-        """Names of the rigid-body modes of a piece that nothing resists."""
-        points = self.reference_points
-        mine = self.components == piece
-        centre = points[mine].mean(axis=0)
-        size = float(np.ptp(points[mine], axis=0).max())
-        stiffness = np.zeros((6, 6))
-        for a in self.attachments:
-            facets = a.facets[mine[a.facets[:, 0]]]
-            if a.released or not len(facets):
-                continue
-            x, y, z = (points[facets[:, i]] for i in range(3))
-            cross = np.cross(y - x, z - x)
-            twice = np.linalg.norm(cross, axis=1)
-            normal = cross / twice[:, None]
-            for corner in (x, y, z):
-                modes = rigid_modes((corner - centre) / size)
-                along = np.einsum("fij,fi->fj", modes, normal)
-                both = np.einsum("f,fij,fik->jk", twice / 6 * a.tangential_kPa_mm, modes, modes)
-                only = np.einsum(
-                    "f,fj,fk->jk", twice / 6 * (a.normal_kPa_mm - a.tangential_kPa_mm), along, along
-                )
-                stiffness += both + only
-        for load in loads:
-            if hasattr(load, "support"):
-                vertices, springs = load.support(self)
-                own = mine[vertices]
-                modes = rigid_modes((points[vertices[own]] - centre) / size)
-                stiffness += np.einsum("fia,fij,fjb->ab", modes, springs[own], modes)
-        inside = mine[held]
-        modes = holds[inside][:, :, None] * rigid_modes((points[held[inside]] - centre) / size)
-        stiffness += max(1.0, float(np.trace(stiffness))) * np.einsum("fij,fik->jk", modes, modes)
-        return free_modes(stiffness, centre, size)
+        """Refuse a body of which a piece could move rigidly; arguments as in `solver.support.check_supported`."""
+        check_supported(self, held, components, loads)
 
     # ------------------------------------------------------------------ energy
 
@@ -579,6 +529,11 @@ def tet_volumes(points: Array, tets: Index) -> Array:
     return np.asarray(np.einsum("ij,ij->i", b - a, np.cross(c - a, d - a)) / 6.0)
 
 
+def _stiffness_of(attachment: Attachment) -> tuple[float, float]:
+    """Normal and tangential stiffness, kPa/mm; nothing once divided."""
+    return (0.0, 0.0) if attachment.released else (attachment.normal_kPa_mm, attachment.tangential_kPa_mm)
+
+
 def _check_upright(points: Array, organ: OrganMesh) -> None:
     """Refuse a stress-free shape that is not finite or turns tetrahedra inside out."""
     if not np.isfinite(points).all():
@@ -608,9 +563,3 @@ def _complete(organ: OrganMesh, tissues: Mapping[str, Tissue] | None) -> dict[st
     present = np.bincount(organ.region, minlength=256) > 0
     names = [name for value, name in organ.structures.items() if present[value]]
     return {name: given[name] if name in given else tissue_of(name) for name in names}
-
-
-def _keys(facets: Index, count: int) -> Index:
-    """One number for each triangle, whatever the order of its vertices."""
-    a, b, c = np.sort(np.asarray(facets, dtype=np.int64), axis=1).T
-    return (a * count + b) * count + c

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
 MEMORY = 8
+FAST = {"contract", "reassoc", "nsz"}
 
 
 class Curvature:
@@ -61,9 +63,16 @@ class Curvature:
         scales = []
         for step, change, inverse in reversed(self._pairs):
             scale = inverse * float(np.vdot(step, q))
-            q -= scale * change
+            _add(q.reshape(-1), -scale, change.reshape(-1))
             scales.append(scale)
         d = answer(q)
         for (step, change, inverse), scale in zip(self._pairs, reversed(scales), strict=True):
-            d += (scale - inverse * float(np.vdot(change, d))) * step
-        return -d
+            _add(d.reshape(-1), scale - inverse * float(np.vdot(change, d)), step.reshape(-1))
+        return np.negative(d, out=d)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST)
+def _add(target, factor, vector):  # type: ignore[no-untyped-def]
+    """Add a multiple of a vector in place, which spares a large array for the product."""
+    for i in range(len(target)):
+        target[i] += factor * vector[i]

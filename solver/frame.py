@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -39,6 +40,10 @@ class Frame:
         Wall time of this step.
     minimum_jacobian : float
         Smallest volume ratio of a tetrahedron; always positive.
+    topology : int
+        Which mesh the displacement belongs to: 0 for the one it all began with, another number for every other one.
+    computed_s : float
+        When it was computed, on the system's monotonic clock, s.
     """
 
     displacement: NDArray[np.float32]
@@ -51,3 +56,10 @@ class Frame:
     iterations: int
     seconds: float
     minimum_jacobian: float
+    topology: int = 0
+    computed_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def age_s(self) -> float:
+        """Time since it was computed, s."""
+        return time.monotonic() - self.computed_s

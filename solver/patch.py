@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from anatomy.mesh import OrganMesh
 from solver.errors import SolverError
+from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -60,6 +61,26 @@ class Patch:
         return Patch(
             self.vertices, self.point_mm, self.start_mm, self.radius_mm,
             self.moved_mm.copy(), self.pending_mm.copy(), self.share, self.load_mN.copy(),
+        )  # fmt: skip
+
+    def carried(self, change: TopologyChange, displacement: Array) -> Patch:
+        """The patch on the mesh after a change of topology; empty where all it held was taken out.
+
+        Parameters
+        ----------
+        change : TopologyChange
+        displacement : ndarray, shape (n', 3)
+            Of the vertices after it, from the stress-free shape, mm.
+        """
+        vertices = change.carried_between(self.vertices)
+        load = np.zeros((len(change.before.points), 3))
+        load[self.vertices] = self.load_mN
+        # A force on a vertex that was parted pulls its copies with one half each.
+        heirs = np.bincount(change.parents[vertices, 0], minlength=len(load))
+        first = change.parents[vertices, 0]
+        return Patch(
+            vertices, self.point_mm, displacement[vertices] - (self.moved_mm - self.pending_mm), self.radius_mm,
+            self.moved_mm.copy(), self.pending_mm.copy(), self.share, load[first] / heirs[first, None],
         )  # fmt: skip
 
 

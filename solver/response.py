@@ -1,20 +1,24 @@
 """Response: how the tissue answers forces and moved patches, by one factored tangent.
 
-With A the factored tangent of the free body, E the unit vectors of the held displacements and W = A⁻¹E, the held
-body answers a force r by y − W S⁻¹ Eᵀy with y = A⁻¹r and S = EᵀW (the capacitance matrix; Hager 1989, SIAM Rev
-31:221), and a rigid shift T of a patch by W S⁻¹ T. One factor therefore serves whatever the tools hold: to grasp
-costs a few back-solves, to release nothing.
+With A the factored tangent of the free body, E the unit vectors of the held displacements and S = EᵀA⁻¹E (the
+capacitance matrix; Hager 1989, SIAM Rev 31:221), the held body answers a force r by A⁻¹(r − E S⁻¹ EᵀA⁻¹r), and a
+rigid shift T of a patch by A⁻¹E S⁻¹ T. One factor therefore serves whatever the tools hold: to grasp costs one path of
+the elimination tree (`solver.factor.Held`) and three back-solves, to release nothing.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from solver.factor import Factor
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# Columns are kept for at most this many vertices.
+MOST_KEPT = 600
 
 
 class Response:
@@ -36,24 +40,33 @@ class Response:
         self._right = np.zeros(len(factor.order))
         held = np.concatenate([np.zeros(0, dtype=np.int64), *patches.values()])
         self.held = (3 * held[:, None] + np.arange(3)).ravel()
+        self._held = factor.hold(self.held) if len(held) else None
         self._lift: dict[str, Array] = {}
-        self._weights = np.zeros((0, self._n))
-        if len(held):
-            self._hold(held)
+        self._row: dict[int, int] = {}
+        self._columns = np.zeros((0, self._n))
 
-    def _hold(self, held: Ints) -> None:
-        right = np.zeros((len(self.held), len(self.factor.order)))
-        right[np.arange(len(self.held)), self.held] = 1.0
-        influence = self.factor.solve(right)[:, : self._n]
-        capacitance = influence[:, self.held]
-        capacitance = 0.5 * (capacitance + capacitance.T)
-        self._weights = np.linalg.solve(capacitance, influence)
-        self._weights[:, self.held] = np.eye(len(self.held))
-        at = 0
+    def _lifts(self, tool: str) -> Array:
+        """Answers to shifts of a tool's patch by 1 mm along x, y, z, shape (3, 3 n); found when first asked for."""
+        if tool not in self._lift:
+            assert self._held is not None
+            names = list(self.patches)
+            first = 3 * sum(len(self.patches[name]) for name in names[: names.index(tool)])
+            mine = slice(first, first + 3 * len(self.patches[tool]))
+            shift = np.zeros((len(self.held), 3))
+            shift[mine] = np.tile(np.eye(3), (len(self.patches[tool]), 1))
+            right = np.zeros((3, len(self._right)))
+            right[:, self.held] = scipy.linalg.cho_solve(self._held.capacitance, shift).T
+            lift = self.factor.solve(right)[:, : self._n]
+            lift[:, self.held] = shift.T
+            self._lift[tool] = lift
+        return self._lift[tool]
+
+    def prepared(self) -> Response:
+        """This answer, with all that it finds when first asked for found."""
         for tool, vertices in self.patches.items():
-            rows = self._weights[3 * at : 3 * (at + len(vertices))]
-            self._lift[tool] = rows.reshape(len(vertices), 3, self._n).sum(axis=0)
-            at += len(vertices)
+            if len(vertices):
+                self._lifts(tool)
+        return self
 
     def to_force(self, force: Array) -> Array:
         """Displacement of the held body under a force.
@@ -70,12 +83,46 @@ class Response:
         """
         self._right[: self._n] = force.ravel()
         self._right[self.held] = 0.0
-        answer = self.factor.solve(self._right)[: self._n]
-        if len(self.held):
-            answer -= answer[self.held] @ self._weights
-            answer[self.held] = 0.0
-        return answer.reshape(-1, 3)
+        return self.factor.solve(self._right, self._held)[: self._n].reshape(-1, 3)
+
+    def columns(self, vertices: Ints) -> Array:
+        """Displacements of the held body under unit forces along x, y, z of each vertex.
+
+        Worked out once for each vertex and kept.
+
+        Parameters
+        ----------
+        vertices : ndarray, shape (k,), int64
+
+        Returns
+        -------
+        ndarray, shape (3 k, 3 n), float64
+            mm/mN.
+        """
+        missing = [int(v) for v in vertices if int(v) not in self._row]
+        if missing and len(self._row) + len(missing) > MOST_KEPT:
+            self._row.clear()
+            missing = [int(v) for v in vertices]
+        rows = 3 * (len(self._row) + len(missing))
+        if rows > len(self._columns):
+            larger = np.zeros((max(rows, 2 * len(self._columns)), self._n))
+            larger[: len(self._columns)] = self._columns
+            self._columns = larger
+        for vertex in missing:
+            # One vertex at a time, so that a column does not depend on which others were wanted with it.
+            row = 3 * len(self._row)
+            self._columns[row : row + 3] = self._to_unit_forces(vertex)
+            self._row[vertex] = row
+        first = np.array([self._row[int(v)] for v in vertices], dtype=np.int64)
+        return self._columns[(first[:, None] + np.arange(3)).ravel()]
+
+    def _to_unit_forces(self, vertex: int) -> Array:
+        force, found = np.zeros((self._n // 3, 3)), np.zeros((3, self._n))
+        for axis in range(3):
+            force[vertex] = np.eye(3)[axis]
+            found[axis] = self.to_force(force).ravel()
+        return found
 
     def to_shift(self, tool: str, shift_mm: Array) -> Array:
         """Displacement, shape (n, 3), mm, when a tool's patch is shifted and the others are held."""
-        return (shift_mm @ self._lift[tool]).reshape(-1, 3)
+        return (shift_mm @ self._lifts(tool)).reshape(-1, 3)

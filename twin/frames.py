@@ -21,7 +21,9 @@ _STATES: tuple[Progressing, ...] = ("converged", "approaching", "stale")
 _HEAD = np.dtype(
     [
         ("number", "<i8"),
-        ("published_s", "<f8"),
+        ("computed_s", "<f8"),
+        ("vertices", "<i8"),
+        ("topology", "<i8"),
         ("time_s", "<f8"),
         ("residual", "<f8"),
         ("distance_mm", "<f8"),
@@ -35,31 +37,34 @@ _HEAD = np.dtype(
         ("forces", "<f8", (TOOLS, 3)),
     ]
 )
-_CONTROL = np.dtype([("vertices", "<i8"), ("newest", "<i8"), ("heartbeat_s", "<f8")])
+_COPIED = (
+    "time_s", "residual", "distance_mm", "mean_distance_mm", "minimum_jacobian", "seconds", "computed_s", "topology",
+)  # fmt: skip
+_CONTROL = np.dtype([("capacity", "<i8"), ("newest", "<i8"), ("heartbeat_s", "<f8")])
 
 
 class FrameBuffer:
-    """Three frames of `vertices` vertices in shared memory.
+    """Three frames of up to `capacity` vertices in shared memory.
 
     Use `FrameBuffer.create` in the process that writes and `FrameBuffer.attach` in the one that reads.
     """
 
-    def __init__(self, memory: SharedMemory, vertices: int) -> None:
+    def __init__(self, memory: SharedMemory, capacity: int) -> None:
         self._memory = memory
-        slot = np.dtype([("head", _HEAD), ("displacement", "<f4", (vertices, 3))])
+        slot = np.dtype([("head", _HEAD), ("displacement", "<f4", (capacity, 3))])
         self._control = np.ndarray((), _CONTROL, memory.buf)
         self._slots = np.ndarray((SLOTS,), slot, memory.buf, _CONTROL.itemsize)
         self._last: Frame | None = None
         self._last_number = 0
 
     @classmethod
-    def create(cls, vertices: int) -> FrameBuffer:
+    def create(cls, capacity: int) -> FrameBuffer:
         """New memory without a frame."""
-        size = _CONTROL.itemsize + SLOTS * (_HEAD.itemsize + 12 * vertices)
+        size = _CONTROL.itemsize + SLOTS * (_HEAD.itemsize + 12 * capacity)
         memory = SharedMemory(create=True, size=size)
-        buffer = cls(memory, vertices)
+        buffer = cls(memory, capacity)
         buffer._slots["head"]["number"] = 0
-        buffer._control["vertices"], buffer._control["newest"] = vertices, -1
+        buffer._control["capacity"], buffer._control["newest"] = capacity, -1
         buffer.beat()
         return buffer
 
@@ -67,12 +72,17 @@ class FrameBuffer:
     def attach(cls, name: str) -> FrameBuffer:
         """Memory another process created."""
         memory = SharedMemory(name=name)
-        return cls(memory, int(np.ndarray((), _CONTROL, memory.buf)["vertices"]))
+        return cls(memory, int(np.ndarray((), _CONTROL, memory.buf)["capacity"]))
 
     @property
     def name(self) -> str:
         """Name to attach by."""
         return self._memory.name
+
+    @property
+    def capacity(self) -> int:
+        """Vertices a frame may have."""
+        return int(self._control["capacity"])
 
     def beat(self) -> None:
         """Tell that the writer is at work."""
@@ -91,8 +101,9 @@ class FrameBuffer:
         slot = self._slots[at : at + 1]
         head = slot["head"]
         head["number"] = 0
-        slot["displacement"][0] = frame.displacement
-        for field in ("time_s", "residual", "distance_mm", "mean_distance_mm", "minimum_jacobian", "seconds"):
+        head["vertices"] = len(frame.displacement)
+        slot["displacement"][0, : len(frame.displacement)] = frame.displacement
+        for field in _COPIED:
             head[field] = getattr(frame, field)
         head["iterations"], head["state"] = frame.iterations, _STATES.index(frame.state)
         named = list(frame.forces_N.items())[:TOOLS]
@@ -100,7 +111,6 @@ class FrameBuffer:
         for k, (tool, force) in enumerate(named):
             head["names"][0, k] = tool.encode()[:48]
             head["forces"][0, k] = force
-        head["published_s"] = time.monotonic()
         head["number"] = number
         self._control["newest"] = at
         self.beat()
@@ -118,7 +128,7 @@ class FrameBuffer:
             if number == 0:
                 continue
             head = slot["head"][0].copy()
-            displacement = slot["displacement"][0].copy()
+            displacement = slot["displacement"][0, : int(head["vertices"])].copy()
             if int(slot["head"]["number"][0]) == number:
                 self._last, self._last_number = _frame(head, displacement), number
                 return self._last
@@ -139,13 +149,8 @@ def _frame(head: np.void, displacement: np.ndarray) -> Frame:
     count = int(head["tools"])
     return Frame(
         displacement=displacement,
-        time_s=float(head["time_s"]),
+        **{field: head[field].item() for field in _COPIED},
         forces_N={bytes(head["names"][k]).decode(): head["forces"][k].copy() for k in range(count)},
-        residual=float(head["residual"]),
-        distance_mm=float(head["distance_mm"]),
-        mean_distance_mm=float(head["mean_distance_mm"]),
         state=_STATES[int(head["state"])],
         iterations=int(head["iterations"]),
-        seconds=float(head["seconds"]),
-        minimum_jacobian=float(head["minimum_jacobian"]),
     )

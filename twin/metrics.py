@@ -1,5 +1,9 @@
 """What a rehearsal measured, each number with its unit in its name and its definition here.
 
+What an *operation* costs (volumes, future remnant, margins, vessels divided, bleeding, forces) is measured on any state
+of an operative field by `twin.meter.OperationMeter`; every such measure stands with unit, definition and source in
+`twin.metric_table.METRICS`, from which `docs/metrics.md` is made. This module puts together what a replay writes:
+
 =============================  =====================================================================
 `structures`                   per structure: `volume_ml` by voxels, `mesh_volume_ml`, `tets`
 `tets`, `dofs`                 tetrahedra and displacement unknowns of the mechanical mesh
@@ -16,7 +20,7 @@
 `reference_error_max_mm`       the same, farthest vertex
 `reference_error_peak_mm`      the mean at the frame of the largest displacement in which every tool holds, mm;
                                all three are null where the reference tier refuses the state, as the report says
-`state_hash`                   SHA-256 of the acts and the final displacement
+`state_hash`                   SHA-256 of the final state of mesh, tissue and what is known of it
 `case_sha256`                  identity of the case's content
 =============================  =====================================================================
 """
@@ -31,7 +35,8 @@ import numpy as np
 
 from solver.interactive import Interactive, Snapshot, reference_error
 from twin.case import Case, software
-from twin.rehearsal import Outcome, Rehearsal
+from twin.rehearsal import Rehearsal
+from twin.replay import Outcome
 
 
 @dataclass(frozen=True)

@@ -1,146 +1,96 @@
-"""Rehearsal: what was done to the organ, as an append-only list of acts that can be replayed.
+"""Rehearsal: what was done to the organ, as a file: a title, the acts of the present plan, and the whole log.
 
 A rehearsal is data: a title and acts (`solver.actions`), written as JSON,
 
-    {"format": "organtwin-rehearsal", "version": 1, "title": "Lift the liver edge", "actions": [{"act": "grasp", …}, …]}
+    {"format": "organtwin-rehearsal", "version": 2, "title": "Lift the liver edge", "actions": [{"act": "grasp", …}, …]}
 
-and carried out on the operative field by `replay`. The same acts on the same body give the same state, bit for bit
-on one machine and version, and the hash of that state says so.
+where more than plain acts happened with the log of it (`twin.log`), and carried out on the operative field by
+`twin.replay`. The same acts on the same case give the same state, bit for bit on one machine and version, and the hash
+of that state says so.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from anatomy.files import whole_or_nothing
-from anatomy.progress import Progress, silent
 from solver.actions import Act, from_json
-from solver.actions.act import FRAME_S, ITERATIONS
 from solver.errors import SolverError
 from twin.errors import TwinError
-
-if TYPE_CHECKING:
-    from solver.field import OperativeField
-    from solver.frame import Frame
+from twin.log import ActLog
 
 FORMAT = "organtwin-rehearsal"
-VERSION = 1
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What came of a replay.
-
-    Parameters
-    ----------
-    times_s : ndarray, shape (f,)
-        Time of each frame in the rehearsal.
-    seconds : ndarray, shape (f,)
-        Wall time each frame took to solve.
-    iterations : ndarray, shape (f,), int64
-    distance_mm, mean_distance_mm : ndarray, shape (f,)
-        Estimated distance to the converged state, farthest vertex and mean.
-    minimum_jacobian : ndarray, shape (f,)
-    forces_N : dict of str to ndarray, shape (f, 3)
-        Force with which each tool pulls the tissue, N, LPS; zero where it holds nothing.
-    displacement_mm : ndarray, shape (f,)
-        Largest displacement of any vertex since the rehearsal began.
-    state_hash : str
-        SHA-256 of the acts and the final displacement.
-    """
-
-    times_s: NDArray[np.float64]
-    seconds: NDArray[np.float64]
-    iterations: NDArray[np.int64]
-    distance_mm: NDArray[np.float64]
-    mean_distance_mm: NDArray[np.float64]
-    minimum_jacobian: NDArray[np.float64]
-    forces_N: dict[str, NDArray[np.float64]]
-    displacement_mm: NDArray[np.float64]
-    state_hash: str
-
-    @property
-    def frames(self) -> int:
-        """Number of frames."""
-        return len(self.times_s)
-
-    @property
-    def peak_force_N(self) -> float:
-        """Largest force of any tool, N."""
-        return max((float(np.linalg.norm(f, axis=1).max()) for f in self.forces_N.values()), default=0.0)
-
-    @property
-    def peak_displacement_mm(self) -> float:
-        """Largest displacement of any vertex in any frame since the rehearsal began, mm."""
-        return float(self.displacement_mm.max()) if self.frames else 0.0
-
-    @property
-    def median_frame_ms(self) -> float:
-        """Median time to solve a frame, ms."""
-        return 1000.0 * float(np.median(self.seconds)) if self.frames else 0.0
-
-    @property
-    def worst_frame_ms(self) -> float:
-        """Longest time to solve a frame, ms."""
-        return 1000.0 * float(self.seconds.max()) if self.frames else 0.0
+VERSION = 2
+READABLE = (1, 2)
 
 
 class Rehearsal:
-    """An append-only log of acts.
+    """A titled log of acts.
 
     Parameters
     ----------
     title : str
         What a person calls it.
     actions : iterable of Act
+
+    Attributes
+    ----------
+    log : ActLog
+        All that happened.
     """
 
     def __init__(self, title: str = "", actions: Iterable[Act] = ()) -> None:
-        self.title = title
-        self._actions: list[Act] = []
+        self.title, self.log = title, ActLog()
         for act in actions:
             self.append(act)
 
+    @classmethod
+    def of_log(cls, title: str, log: ActLog) -> Rehearsal:
+        """A rehearsal with a copy of a log."""
+        rehearsal = cls(title)
+        rehearsal.log = ActLog(log.entries)
+        return rehearsal
+
     @property
     def actions(self) -> tuple[Act, ...]:
-        """The acts, in order."""
-        return tuple(self._actions)
+        """The acts of the present plan, in order."""
+        return tuple(node.act for node in self.log.line())
+
+    def plan(self, name: str) -> Rehearsal:
+        """One alternative as a rehearsal of its own, titled with its name."""
+        return Rehearsal(f"{self.title}: {name}", (node.act for node in self.log.line(name)))
 
     def __len__(self) -> int:
-        return len(self._actions)
+        return len(self.actions)
 
     def __iter__(self) -> Iterator[Act]:
-        return iter(self._actions)
+        return iter(self.actions)
 
     @property
     def length_s(self) -> float:
-        """Time all acts take together, s."""
-        return sum(act.length_s for act in self._actions)
+        """Time all acts of the present plan take together, s."""
+        return sum(act.length_s for act in self.actions)
 
     def append(self, act: Act) -> None:
-        """Add an act at the end."""
-        if not isinstance(act, Act):
-            raise TwinError(f"A rehearsal takes acts of solver.actions, not {type(act).__name__}.")
-        self._actions.append(act)
+        """Add an act at the end of the present plan."""
+        self.log.do(act)
 
     # ------------------------------------------------------------------ files
 
     def to_json(self) -> dict[str, Any]:
-        """The script as JSON-ready data."""
-        return {
+        """The rehearsal as JSON-ready data."""
+        data = {
             "format": FORMAT,
             "version": VERSION,
             "title": self.title,
-            "actions": [act.to_json() for act in self._actions],
+            "actions": [act.to_json() for act in self.actions],
         }
+        if any("do" not in entry for entry in self.log.entries):
+            data["log"] = list(self.log.entries)
+        return data
 
     @classmethod
     def from_json(cls, data: Any) -> Rehearsal:
@@ -149,27 +99,36 @@ class Rehearsal:
         Raises
         ------
         TwinError
-            If it is no rehearsal, or of a version this one cannot read.
+            If it is no rehearsal, of a version this one cannot read, or at odds with its own log.
         SolverError
             If an act cannot be read; the message names which.
         """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise TwinError(f'This is not a rehearsal: it lacks \'"format": "{FORMAT}"\'.')
-        if data.get("version") != VERSION:
+        if data.get("version") not in READABLE:
             raise TwinError(
-                f"The rehearsal is of version {data.get('version')!r}, and this program reads version {VERSION}; "
-                "update organtwin or write the script anew."
+                f"The rehearsal is of version {data.get('version')!r}, and this program reads versions "
+                f"{READABLE[0]} to {READABLE[-1]}; update organtwin or write the script anew."
             )
-        extra = sorted(set(data) - {"format", "version", "title", "actions"})
+        extra = sorted(set(data) - {"format", "version", "title", "actions", "log"})
         if extra:
             raise TwinError(
-                f"A rehearsal has no key '{extra[0]}'; it has format, version, title and actions."
+                f"A rehearsal has no key '{extra[0]}'; it has format, version, title, actions and log."
             )
         actions = data.get("actions")
         if not isinstance(actions, list):
             raise TwinError("The rehearsal has no list 'actions'.")
         read = [from_json(act, f"action {number}") for number, act in enumerate(actions, 1)]
-        return cls(str(data.get("title", "")), read)
+        rehearsal = cls(str(data.get("title", "")), read)
+        if "log" in data:
+            if not isinstance(data["log"], list):
+                raise TwinError("The rehearsal's 'log' is no list.")
+            rehearsal.log = ActLog(data["log"])
+            if rehearsal.actions != tuple(read):
+                raise TwinError(
+                    "The rehearsal's 'actions' are not what its 'log' ends with; one was changed by hand."
+                )
+        return rehearsal
 
     @classmethod
     def read(cls, path: str | Path) -> Rehearsal:
@@ -202,85 +161,3 @@ class Rehearsal:
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
         with whole_or_nothing(Path(path), TwinError) as temporary:
             temporary.write_text(text, encoding="utf-8")
-
-    # ------------------------------------------------------------------ replay
-
-    def replay(
-        self,
-        field: OperativeField,
-        on_frame: Callable[[Frame], None] | None = None,
-        frame_s: float = FRAME_S,
-        iterations: int = ITERATIONS,
-        progress: Progress = silent,
-    ) -> Outcome:
-        """Carry out every act, from rest.
-
-        Parameters
-        ----------
-        field : OperativeField
-            Reset first; keeps the final state.
-        on_frame : callable, optional
-            Called with every frame.
-        frame_s : float
-            Time between frames of the rehearsal, s.
-        iterations : int
-            Quasi-Newton iterations a frame at most; the result does not depend on how fast the machine is.
-        progress : Progress
-
-        Returns
-        -------
-        Outcome
-
-        Raises
-        ------
-        TwinError
-            If an act cannot be carried out; the message names which.
-        """
-        field.reset()
-        rest = field.live.displacement.astype(np.float32)
-        frames: list[Frame] = []
-        moved: list[float] = []
-        total = max(self.length_s, frame_s * len(self._actions), 1e-9)
-        for number, act in enumerate(self._actions, 1):
-            try:
-                for frame in act.run(field, frame_s, iterations):
-                    moved.append(float(np.linalg.norm(frame.displacement - rest, axis=1).max()))
-                    frames.append(_without_picture(frame))
-                    if on_frame is not None:
-                        on_frame(frame)
-                    progress("rehearsing", min(0.999, frame.time_s / total))
-            except SolverError as error:
-                raise TwinError(f"action {number} ({act.act}): {error}") from error
-        progress("rehearsing", 1.0)
-        return _outcome(frames, moved, self._hash(field))
-
-    def _hash(self, field: OperativeField) -> str:
-        digest = hashlib.sha256(json.dumps(self.to_json()["actions"], sort_keys=True).encode())
-        digest.update(np.ascontiguousarray(field.live.displacement, dtype="<f8").tobytes())
-        return digest.hexdigest()
-
-
-def _without_picture(frame: Frame) -> Frame:
-    """The frame's numbers alone: a long rehearsal would otherwise keep every displacement."""
-    from dataclasses import replace
-
-    return replace(frame, displacement=np.zeros((0, 3), dtype=np.float32))
-
-
-def _outcome(frames: list[Frame], moved: list[float], state_hash: str) -> Outcome:
-    tools = sorted({tool for frame in frames for tool in frame.forces_N})
-    forces = {
-        tool: np.array([frame.forces_N.get(tool, np.zeros(3)) for frame in frames]).reshape(-1, 3)
-        for tool in tools
-    }
-    return Outcome(
-        times_s=np.array([f.time_s for f in frames]),
-        seconds=np.array([f.seconds for f in frames]),
-        iterations=np.array([f.iterations for f in frames], dtype=np.int64),
-        distance_mm=np.array([f.distance_mm for f in frames]),
-        mean_distance_mm=np.array([f.mean_distance_mm for f in frames]),
-        minimum_jacobian=np.array([f.minimum_jacobian for f in frames]),
-        forces_N=forces,
-        displacement_mm=np.array(moved),
-        state_hash=state_hash,
-    )

@@ -2,22 +2,19 @@
 
 The solver runs in a spawned process (`twin.worker`): a solver inside a window freezes it, and MPI must not be forked.
 Commands go in through a pipe, frames come out through shared memory (`twin.frames`), and what cannot be done comes
-back as a sentence. This side keeps the log of what was done, so that a process that dies, for whatever reason, is
-replaced by one that goes on where it stopped: `restart`.
+back as a sentence. The process keeps the log of what was done and says what it has grown by after every command; this
+side keeps a copy, the commands that are not answered yet, and where the hands are. A process that dies, for whatever
+reason, is therefore replaced by one that goes on where it stopped, by itself; what breaks the solver twice is taken out
+with a sentence, and a process that keeps dying is given up with one.
 
-No call of this side waits for the solver, except `wait_ready`, `restart` and `close`, each for a stated time.
+No call of this side waits for the solver, except `wait_ready`, `restart`, `log` and `close`, each for a stated time.
 """
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
 import time
 import weakref
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +23,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from anatomy.mesh import OrganMesh
 from anatomy.progress import Progress, silent
-from solver.actions import Act, Grasp, Hold, Pull, Release
+from solver.actions import Act, Grasp, Release
 from solver.frame import Frame
 from twin.errors import TwinError
 from twin.frames import FrameBuffer
+from twin.log import ActLog
 from twin.rehearsal import Rehearsal
-from twin.worker import Order, serve
+from twin.solver_process import SolverProcess
+from twin.worker import Order
 
 FRAME_S = 1.0 / 60.0
 RELEASE_S = 0.25
-# A pause longer than this is written into the log.
-PAUSE_S = 0.2
-# What each thread pool of the worker's libraries is set to: the work of one frame is too small to share.
-_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# How long `log` waits for the process to note what was done last.
+SYNC_S = 2.0
+# A process that dies so often within so many seconds is not started again.
+DEATHS, DEATHS_WITHIN_S = 3, 60.0
 
 
 class Service:
@@ -58,6 +57,9 @@ class Service:
         Time of a frame, s.
     title : str
         Of the log.
+    standby : bool
+        Whether a second process stands by, so that a dead one is replaced within moments; it takes as much memory
+        again.
 
     Raises
     ------
@@ -74,45 +76,51 @@ class Service:
         reference_points: NDArray[np.float64] | None = None,
         frame_s: float = FRAME_S,
         title: str = "",
+        standby: bool = True,
     ) -> None:
         organ = source if isinstance(source, OrganMesh) else _organ_file(Path(source))
-        self._order = Order(organ, gravity_mm_s2, resting, reference_points, frame_s)
-        self._title = title
-        # Every act in the order it was asked for, with its number; acts written for moves have none.
-        self._acts: list[tuple[int, Act]] = []
+        case = None
+        if not isinstance(source, OrganMesh) and (Path(source) / "case.json").is_file():
+            case = str(source)
+        self._order = Order(organ, gravity_mm_s2, resting, reference_points, frame_s, title, case=case)
+        self._title, self._stands_by = title, standby
+        self._entries: list[dict[str, Any]] = []
+        # Commands that are not answered yet, in the order in which they were given.
+        self._asked: dict[int, _Asked] = {}
         self._number = 0
-        self._pulls: dict[str, _Drag] = {}
-        self._positions: dict[str, NDArray[np.float64]] = {}
+        self._hands: dict[str, NDArray[np.float64]] = {}
         self._refusals: list[str] = []
-        self._last_act_s = time.monotonic()
+        self._events: list[dict[str, Any]] = []
+        self._measures: dict[str, Any] = {}
+        self._meshes: dict[int, tuple[OrganMesh, NDArray[np.int64]]] = {}
+        self._deaths: list[float] = []
+        self._shown: Frame | None = None
         self._closed = False
+        self._standby: SolverProcess | None = None
+        self._buffers: list[FrameBuffer] = []
+        self._finish = weakref.finalize(self, _remove, self._buffers)
         self._start()
 
     # ------------------------------------------------------------------ the process
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(
-            target=serve, args=(theirs, self._order), name="organtwin-solver", daemon=True
-        )
-        with _environment(_THREADS):
-            self._process.start()
-        theirs.close()
+        """Put a process to work: the one that stands by, or a new one."""
+        order, standby = self._order, self._standby
+        self._standby = None
+        if standby is not None and standby.alive:
+            self._solver = standby
+            standby.send("take over", order.entries, order.first_mesh)
+        else:
+            self._solver = SolverProcess(order)
         self._buffer: FrameBuffer | None = None
         self._failure: str | None = None
         self._stage = ("starting", 0.0)
-        self._finish = weakref.finalize(self, _end, self._process, self._pipe, self._held_buffers())
-
-    def _held_buffers(self) -> list[FrameBuffer]:
-        self._buffers: list[FrameBuffer] = []
-        return self._buffers
 
     @property
     def alive(self) -> bool:
-        """True while the solver's process runs and has not failed."""
+        """True while the solver's process runs, or is being replaced, and has not failed."""
         self._hear()
-        return self._failure is None and not self._closed and self._process.is_alive()
+        return self._failure is None and not self._closed
 
     @property
     def ready(self) -> bool:
@@ -134,7 +142,7 @@ class Service:
     @property
     def process_id(self) -> int | None:
         """Number of the solver's process."""
-        return self._process.pid
+        return self._solver.process_id
 
     def wait_ready(self, timeout_s: float = 300.0, progress: Progress = silent) -> None:
         """Wait until frames come.
@@ -155,12 +163,9 @@ class Service:
                 progress(*shown)
             if self._buffer is not None:
                 return
-            if not self._process.is_alive() and not self._pipe.poll():
-                raise TwinError("The solver's process ended before it was ready; start it again.")
             if time.monotonic() > until:
                 raise TwinError(f"The solver was not ready after {timeout_s:g} s.")
-            with contextlib.suppress(OSError, EOFError):
-                self._pipe.poll(0.05)
+            self._solver.wait(0.05)
 
     def restart(self, timeout_s: float = 300.0, progress: Progress = silent) -> None:
         """Replace the process by a new one that goes on where this one stopped.
@@ -171,29 +176,55 @@ class Service:
             As `wait_ready`.
         """
         self._hear()
-        self._flush()
-        self._stop(0.0)
-        script = tuple(act.to_json() for _, act in self._acts)
-        self._order = Order(
-            self._order.organ, self._order.gravity_mm_s2, self._order.resting,
-            self._order.reference_points, self._order.frame_s, script,
-        )  # fmt: skip
-        self._closed = False
-        self._start()
+        self._deaths.clear()
+        self._replace()
         self.wait_ready(timeout_s, progress)
+
+    def _replace(self) -> None:
+        """End the process and start another from the log, with the commands that were not answered."""
+        self._solver.end()
+        _remove(self._buffers)
+        self._order = replace(
+            self._order, entries=tuple(self._entries), first_mesh=self._order.first_mesh + 1_000_000
+        )
+        self._start()
+        for number, asked in self._asked.items():
+            asked.begun = False
+            self._solver.send(asked.name, number, *asked.details)
+        for tool, position in self._hands.items():
+            self._solver.send("move", tool, tuple(float(v) for v in position))
+
+    def _recover(self, why: str) -> None:
+        """After a death: another process, unless they keep dying."""
+        now = time.monotonic()
+        self._deaths = [at for at in self._deaths if now - at < DEATHS_WITHIN_S] + [now]
+        if self._buffer is None and not self._entries and not self._asked:
+            self._failure = "The solver's process ended before it was ready; start it again."
+            return
+        for number, asked in list(self._asked.items()):
+            if asked.begun:
+                asked.crashes += 1
+                if asked.crashes >= 2:
+                    del self._asked[number]
+                    self._refusals.append(
+                        f"An act was taken out, for the solver broke down on it twice. {why}"
+                    )
+        if len(self._deaths) > DEATHS:
+            self._failure = (
+                f"The solver broke down {len(self._deaths)} times within {DEATHS_WITHIN_S:g} s. {why}"
+            )
+            return
+        self._replace()
 
     def close(self, timeout_s: float = 2.0) -> None:
         """End the process and remove the shared memory; may be called twice."""
         if not self._closed:
             self._closed = True
-            self._stop(timeout_s)
-
-    def _stop(self, timeout_s: float) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._pipe.send(("close",))
-        self._process.join(timeout_s)
-        self._buffer = None
-        self._finish()
+            if self._standby is not None:
+                self._standby.end()
+            self._solver.end(timeout_s)
+            self._buffer = None
+            _remove(self._buffers)
 
     def __enter__(self) -> Service:
         return self
@@ -204,9 +235,36 @@ class Service:
     # ------------------------------------------------------------------ frames
 
     def latest(self) -> Frame | None:
-        """The newest frame; None before the first, the same object again where there is no newer one."""
+        """The newest frame; None before the first, the same object again where there is no newer one.
+
+        A frame on a mesh that has not arrived yet is held back.
+        """
         self._hear()
-        return None if self._buffer is None else self._buffer.latest()
+        if self._buffer is None:
+            return self._shown
+        frame = self._buffer.latest()
+        if frame is not None and (frame.topology == 0 or frame.topology in self._meshes):
+            self._shown = frame
+        return self._shown
+
+    def mesh(self, topology: int) -> tuple[OrganMesh, NDArray[np.int64]] | None:
+        """The mesh of frames of a topology, in the scanned shape, and its cut faces (k, 3).
+
+        None for 0, the one it all began with.
+        """
+        return self._meshes.get(topology)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What a surgeon must know of what was done, oldest first; see `solver.event.Event.to_json`."""
+        self._hear()
+        return list(self._events)
+
+    @property
+    def measures(self) -> dict[str, Any]:
+        """What the operation costs so far, see `twin.meter.OperationMeter.live`; empty where the case is not known."""
+        self._hear()
+        return dict(self._measures)
 
     def refusals(self) -> list[str]:
         """What could not be done since the last call, a sentence each."""
@@ -224,141 +282,153 @@ class Service:
         self._hear()
         if self._failure is not None:
             raise TwinError(self._failure)
-        if not self._closed and not self._process.is_alive():
-            raise TwinError("The solver's process has ended; restart it to go on where it stopped.")
 
     def _hear(self) -> None:
-        """Take in what the worker has said."""
-        try:
-            while not self._closed and self._pipe.poll():
-                name, *details = self._pipe.recv()
-                getattr(self, f"_hear_{name}")(*details)
-        except (EOFError, OSError):
+        """Take in what the worker has said, and replace it where it has died."""
+        if self._closed or self._failure is not None:
             return
+        why = ""
+        for name, *details in self._solver.messages():
+            if name == "broke":
+                why = details[0]
+            else:
+                getattr(self, f"_hear_{name}")(*details)
+        if (why or not self._solver.alive) and self._failure is None:
+            self._recover(why or "Its process ended without a word.")
 
     def _hear_progress(self, stage: str, fraction: float) -> None:
         self._stage = (stage, fraction)
 
     def _hear_ready(self, memory: str, reference_points: NDArray[np.float64]) -> None:
+        self._hear_memory(memory)
+        self._stage = ("ready", 1.0)
+        self._order = replace(self._order, reference_points=reference_points)
+        if self._standby is None and self._stands_by:
+            self._standby = SolverProcess(replace(self._order, entries=()), standby=True)
+
+    def _hear_memory(self, memory: str) -> None:
+        _remove(self._buffers)
         self._buffer = FrameBuffer.attach(memory)
         self._buffers.append(self._buffer)
-        self._stage = ("ready", 1.0)
-        order = self._order
-        self._order = Order(
-            order.organ, order.gravity_mm_s2, order.resting, reference_points, order.frame_s, order.script
-        )
 
-    def _hear_failed(self, message: str, details: str = "") -> None:
+    def _hear_mesh(self, topology: int, organ: OrganMesh, raw: NDArray[np.int64]) -> None:
+        self._meshes[topology] = organ, raw
+
+    def _hear_events(self, events: list[dict[str, Any]]) -> None:
+        self._events = events
+
+    def _hear_measures(self, measures: dict[str, Any]) -> None:
+        self._measures = measures
+
+    def _hear_failed(self, message: str) -> None:
         self._failure = message
 
     def _hear_refused(self, message: str) -> None:
         self._refusals.append(message)
 
-    def _hear_declined(self, number: int, message: str) -> None:
-        """Strike an act from the log; after a grasp that failed also what its tool did with nothing in it."""
-        self._refusals.append(message)
-        at = next((i for i, (n, _) in enumerate(self._acts) if n == number), None)
-        if at is None:
-            return
-        act = self._acts.pop(at)[1]
-        if not isinstance(act, Grasp):
-            return
-        rest = self._acts[at:]
-        again = next(
-            (i for i, (_, a) in enumerate(rest) if isinstance(a, Grasp) and a.tool == act.tool), None
-        )
-        if again is None:
-            self._positions.pop(act.tool, None)
-            self._pulls.pop(act.tool, None)
-            again = len(rest)
-        idle = [entry for entry in rest[:again] if getattr(entry[1], "tool", None) != act.tool]
-        self._acts[at:] = idle + rest[again:]
+    def _hear_begun(self, number: int) -> None:
+        if number in self._asked:
+            self._asked[number].begun = True
+
+    def _hear_done(self, number: int, entries: list[dict[str, Any]], refusal: str) -> None:
+        """A command was carried out or refused; after a refused grasp nothing is in its hand."""
+        self._entries += entries
+        asked = self._asked.pop(number, None)
+        if refusal:
+            self._refusals.append(refusal)
+            if asked is not None and asked.grasps:
+                self._hands.pop(asked.grasps, None)
 
     # ------------------------------------------------------------------ commands
 
     @property
     def log(self) -> Rehearsal:
-        """What was done so far, as a rehearsal that can be written and replayed."""
-        self._hear()
-        self._flush()
-        return Rehearsal(self._title, [act for _, act in self._acts])
+        """What was done so far, as a rehearsal that can be written and replayed.
+
+        Waits up to `SYNC_S` for the process to note what was done last; what it has not carried out by then is added
+        as asked.
+        """
+        if self.ready:
+            number = self._ask("sync")
+            until = time.monotonic() + SYNC_S
+            while number in self._asked and self._failure is None and time.monotonic() < until:
+                self._solver.wait(0.01)
+                self._hear()
+        entries = [
+            *self._entries,
+            *({"do": a.details[0]} for a in self._asked.values() if a.name == "perform"),
+        ]
+        return Rehearsal.of_log(self._title, ActLog(entries))
 
     def perform(self, act: Act) -> None:
         """Carry out an act in real time, after those asked for before."""
-        self.check()
-        self._flush()
-        pause = time.monotonic() - self._last_act_s
-        if pause > PAUSE_S and self._acts:
-            self._acts.append((0, Hold(round(pause, 3))))
-        self._number += 1
-        self._acts.append((self._number, act))
-        self._last_act_s = time.monotonic() + act.length_s
-        if isinstance(act, Pull) and act.tool in self._positions:
-            self._positions[act.tool] = self._positions[act.tool] + np.asarray(act.by_mm)
         if isinstance(act, Release):
-            self._positions.pop(act.tool, None)
-        self._send("perform", self._number, act.to_json())
+            self._hands.pop(act.tool, None)
+        number = self._ask("perform", act.to_json())
+        if isinstance(act, Grasp):
+            self._asked[number].grasps = act.tool
 
     def grasp(self, tool: str, point_mm: ArrayLike, radius_mm: float = 8.0) -> None:
         """Take hold of the tissue around a point of its present shape, LPS millimetres."""
         x, y, z = (float(v) for v in np.asarray(point_mm, dtype=np.float64))
-        act = Grasp(tool, point_mm=(x, y, z), radius_mm=float(radius_mm))
-        self._positions[tool] = np.array([x, y, z])
-        self.perform(act)
+        self.perform(Grasp(tool, point_mm=(x, y, z), radius_mm=float(radius_mm)))
 
     def move(self, tool: str, position_mm: ArrayLike) -> None:
         """Bring a tool that holds tissue to a position, LPS millimetres."""
         self.check()
-        position = np.asarray(position_mm, dtype=np.float64)
-        if tool not in self._positions:
-            return
-        for other in list(self._pulls):
-            if other != tool:
-                self._flush_pull(other)
-        if tool not in self._pulls:
-            self._pulls[tool] = _Drag(self._positions[tool].copy(), time.monotonic())
-        self._positions[tool] = position.copy()
-        self._last_act_s = time.monotonic()
-        self._send("move", tool, tuple(float(v) for v in position))
+        self._hands[tool] = np.array(position_mm, dtype=np.float64)
+        self._solver.send("move", tool, tuple(float(v) for v in self._hands[tool]))
 
     def release(self, tool: str, duration_s: float = RELEASE_S) -> None:
         """Open the jaws; the tissue returns over a fraction of a second."""
         self.perform(Release(tool, duration_s))
 
+    def undo(self) -> None:
+        """Take back the last act."""
+        self._elsewhere("undo")
+
+    def redo(self) -> None:
+        """Do again what was last taken back."""
+        self._elsewhere("redo")
+
     def reset(self) -> None:
-        """Back to rest; in the log every tool lets go."""
-        self._flush()
-        for tool in list(self._positions):
-            self._acts.append((0, Release(tool, 0.0)))
-        self._positions.clear()
-        self._send("reset")
+        """Begin anew from the untouched organ; the log keeps what was done."""
+        self._elsewhere("reset")
 
-    def _send(self, *message: Any) -> None:
+    def branch(self, name: str) -> None:
+        """Begin an alternative of this name here."""
+        self._ask("branch", name)
+
+    def go(self, name: str) -> None:
+        """Make another alternative the present one."""
+        self._elsewhere("go", name)
+
+    def edit(self, number: int, act: Act) -> None:
+        """Put another act in the place of the `number`-th of the present plan, and do again what followed."""
+        self._elsewhere("edit", number, act.to_json())
+
+    def _elsewhere(self, name: str, *details: Any) -> None:
+        """A command after which the hands are where the log says."""
+        self._hands.clear()
+        self._ask(name, *details)
+
+    def _ask(self, name: str, *details: Any) -> int:
         self.check()
-        try:
-            self._pipe.send(message)
-        except (OSError, ValueError) as error:
-            raise TwinError(
-                "The solver's process has ended; restart it to go on where it stopped."
-            ) from error
-
-    def _flush(self) -> None:
-        for tool in list(self._pulls):
-            self._flush_pull(tool)
-
-    def _flush_pull(self, tool: str) -> None:
-        """Write the moves of a tool since its last act into the log, as one pull."""
-        drag = self._pulls.pop(tool)
-        x, y, z = (float(v) for v in self._positions[tool] - drag.start_mm)
-        duration = max(0.0, round(self._last_act_s - drag.began_s, 3))
-        self._acts.append((0, Pull(tool, (x, y, z), duration)))
+        self._number += 1
+        self._asked[self._number] = _Asked(name, details)
+        self._solver.send(name, self._number, *details)
+        return self._number
 
 
-class _Drag:
-    """Moves of a tool under way: where and when they began."""
+@dataclass
+class _Asked:
+    """A command that is not answered yet."""
 
-    def __init__(self, start_mm: NDArray[np.float64], began_s: float) -> None:
-        self.start_mm, self.began_s = start_mm, began_s
+    name: str
+    details: tuple[Any, ...]
+    begun: bool = False
+    crashes: int = 0
+    grasps: str = ""
 
 
 def _organ_file(path: Path) -> str:
@@ -368,26 +438,7 @@ def _organ_file(path: Path) -> str:
     return str(file)
 
 
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables a started process inherits, unless the user has set them."""
-    added = [name for name in values if name not in os.environ]
-    os.environ.update({name: values[name] for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
-
-
-def _end(process: BaseProcess, pipe: Connection, buffers: list[FrameBuffer]) -> None:
-    """End a process and remove what it shared, whatever state it is in."""
-    if process.is_alive():
-        process.terminate()
-        process.join(1.0)
-        if process.is_alive():
-            process.kill()
-            process.join(1.0)
-    pipe.close()
+def _remove(buffers: list[FrameBuffer]) -> None:
+    """Remove shared memory for everybody."""
     while buffers:
         buffers.pop().close(remove=True)

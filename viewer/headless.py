@@ -24,7 +24,8 @@ from twin.case import Case
 from twin.errors import TwinError
 from twin.folder import folder_or_nothing
 from twin.metrics import ReferenceError, measure_reference_error, metrics
-from twin.rehearsal import Outcome, Rehearsal
+from twin.rehearsal import Rehearsal
+from twin.replay import Outcome, replay
 from twin.stages import Stages
 from viewer import report
 from viewer.movie import Movie
@@ -93,7 +94,7 @@ def replay_case(
     with stages.stage("interactive", "Bringing it to rest under gravity") as inner:
         recording = Recording(Interactive(body, progress=inner))
     with stages.stage("replay", "Rehearsing") as inner:
-        outcome = rehearsal.replay(OperativeField(recording.live), on_frame=recording, progress=inner)
+        outcome = replay(rehearsal, OperativeField(recording.live), on_frame=recording, progress=inner)
     if recording.peak is None:
         raise TwinError("The rehearsal made no frame; give its actions a duration.")
     with stages.stage("reference", "Comparing with the converged equilibrium"):

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from anatomy.files import whole_or_nothing
 from viewer.correcting import correct
+from viewer.plans import compare
 from viewer.progress import TerminalProgress
 from viewer.reducing import reduce
 from viewer.refusals import refusals
@@ -244,6 +245,12 @@ app.command(
     epilog="Examples:\n\n  organtwin vessels organtwin-demo/case\n\n"
     "  organtwin vessels anna --clamp=-32,-28,8 --json anna-vessels.json"
 )(vessels)
+
+
+app.command(
+    epilog="Examples:\n\n  organtwin compare anna wedge.json right-hepatectomy.json\n\n"
+    "  organtwin compare anna plans.json --every --json plans-measured.json --html plans.html"
+)(compare)
 
 
 @app.command(

@@ -52,7 +52,11 @@ class Act(ABC):
         """
 
     def run(
-        self, field: OperativeField, frame_s: float = FRAME_S, iterations: int = ITERATIONS
+        self,
+        field: OperativeField,
+        frame_s: float = FRAME_S,
+        iterations: int = ITERATIONS,
+        carry: Callable[[float], None] | None = None,
     ) -> Iterator[Frame]:
         """Carry the act out, frame by frame.
 
@@ -63,12 +67,14 @@ class Act(ABC):
             Time between frames, s; an act without duration takes one frame.
         iterations : int
             Quasi-Newton iterations a frame at most.
+        carry : callable, optional
+            What `begin` gave, where the act was begun already.
 
         Yields
         ------
         Frame
         """
-        carry = self.begin(field)
+        carry = self.begin(field) if carry is None else carry
         frames = max(1, round(self.length_s / frame_s))
         for number in range(1, frames + 1):
             carry(number / frames)
@@ -152,4 +158,11 @@ def checked_name(value: Any, what: str) -> str:
     """A name that is not empty."""
     if not isinstance(value, str) or not value.strip():
         raise SolverError(f"{what} is {value!r}; give a name.")
+    return value
+
+
+def checked_flag(value: Any, what: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise SolverError(f"{what} is {value!r}; give true or false.")
     return value

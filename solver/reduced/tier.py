@@ -285,6 +285,9 @@ class ReducedTier:
         if self.live.loads:
             self._hand_over("another load acts on the tissue")
             return None
+        if self.live.body.attachments is not self._rest.attachments:
+            self._hand_over("the tissue is held by other attachments")
+            return None
         if answer.range.beyond(tuple(moves)) > 0:
             self._hand_over("the pull leaves the trained range")
             return None
@@ -326,7 +329,8 @@ class ReducedTier:
             )
         state = replace(
             self._rest, displacement=u, patches=patches, loads=dict(self.live.loads), time_s=self.time_s,
-            curvature=Curvature(), direction=None, slow=0, stuck=False, frames=0,
+            attachments=self.live.body.attachments, curvature=Curvature(), direction=None, expected=(None, None),
+            slow=0, stuck=False, frames=0, refactoring=None,
         )  # fmt: skip
         self.live.restore(state)
         for name, tool in self._tools.items():

@@ -11,6 +11,7 @@ from solver.interactive import Interactive, reference_error
 from solver.verification.blocks import kuhn_block
 from twin.errors import TwinError
 from twin.rehearsal import Rehearsal
+from twin.replay import replay
 
 LIFT = Rehearsal(
     "Lift",
@@ -26,9 +27,9 @@ def live():
 
 
 def test_the_same_acts_give_the_same_state(live):
-    first = LIFT.replay(OperativeField(live))
-    again = LIFT.replay(OperativeField(live))
-    other = Rehearsal("Lift", [*LIFT, Release("grasper", 0.5)]).replay(OperativeField(live))
+    first = replay(LIFT, OperativeField(live))
+    again = replay(LIFT, OperativeField(live))
+    other = replay(Rehearsal("Lift", [*LIFT, Release("grasper", 0.5)]), OperativeField(live))
     assert first.state_hash == again.state_hash
     assert len(first.state_hash) == 64
     assert other.state_hash != first.state_hash
@@ -37,8 +38,8 @@ def test_the_same_acts_give_the_same_state(live):
 def test_outcome_of_a_lift(live):
     seen = []
     stages = []
-    outcome = LIFT.replay(
-        OperativeField(live), on_frame=seen.append, progress=lambda stage, share: stages.append(share)
+    outcome = replay(
+        LIFT, OperativeField(live), on_frame=seen.append, progress=lambda stage, share: stages.append(share)
     )
     assert outcome.frames == len(seen) == 1 + 30 + 6
     assert outcome.times_s[-1] == pytest.approx(37 / 30)
@@ -53,7 +54,7 @@ def test_outcome_of_a_lift(live):
 def test_a_release_in_the_script_returns_to_rest(live):
     live.reset()
     rest = live.displacement
-    Rehearsal("Lift", [*LIFT, Release("grasper", 0.5), Hold(0.5)]).replay(OperativeField(live))
+    replay(Rehearsal("Lift", [*LIFT, Release("grasper", 0.5), Hold(0.5)]), OperativeField(live))
     assert np.abs(live.displacement - rest).max() < 0.05
     assert live.tools == {}
 
@@ -73,7 +74,7 @@ def test_file_round_trip(tmp_path):
     [
         ("{", "not valid JSON"),
         ("[]", "not a rehearsal"),
-        ('{"format": "organtwin-rehearsal", "version": 2, "actions": []}', "version 2"),
+        ('{"format": "organtwin-rehearsal", "version": 3, "actions": []}', "version 3"),
         ('{"format": "organtwin-rehearsal", "version": 1}', "no list 'actions'"),
         ('{"format": "organtwin-rehearsal", "version": 1, "actions": [], "author": 1}', "no key 'author'"),
         (
@@ -103,11 +104,11 @@ def test_writing_into_nowhere_leaves_nothing(tmp_path):
 
 def test_an_act_that_cannot_be_done_is_named(live):
     with pytest.raises(TwinError, match=r"action 2 \(grasp\): There is nothing there to grasp"):
-        Rehearsal("x", [Hold(0.1), Grasp("g", point_mm=(999.0, 0.0, 0.0))]).replay(OperativeField(live))
+        replay(Rehearsal("x", [Hold(0.1), Grasp("g", point_mm=(999.0, 0.0, 0.0))]), OperativeField(live))
     with pytest.raises(TwinError, match=r"action 1 \(grasp\): The organ has no structure 'spleen'"):
-        Rehearsal("x", [Grasp("g", "spleen", (0.0, 0.0, 1.0))]).replay(OperativeField(live))
+        replay(Rehearsal("x", [Grasp("g", "spleen", (0.0, 0.0, 1.0))]), OperativeField(live))
     with pytest.raises(TwinError, match=r"action 1 \(pull\): The tool 'g' holds no tissue"):
-        Rehearsal("x", [Pull("g", (0.0, 0.0, 1.0))]).replay(OperativeField(live))
+        replay(Rehearsal("x", [Pull("g", (0.0, 0.0, 1.0))]), OperativeField(live))
 
 
 def test_ctrl_c_comes_through(live):
@@ -115,5 +116,5 @@ def test_ctrl_c_comes_through(live):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        LIFT.replay(OperativeField(live), on_frame=stop)
-    assert LIFT.replay(OperativeField(live)).frames == 37
+        replay(LIFT, OperativeField(live), on_frame=stop)
+    assert replay(LIFT, OperativeField(live)).frames == 37

@@ -27,7 +27,9 @@ def service():
 @pytest.fixture(autouse=True)
 def _rested(service):
     service.reset()
-    _until(lambda: not service.latest().forces_N and service.latest().state == "converged")
+    _until(
+        lambda: service.latest().state == "converged" and not service.latest().forces_N and not service._asked
+    )
     service.refusals()
 
 
@@ -105,23 +107,65 @@ def test_a_scripted_act_takes_its_time(service):
     assert time.monotonic() - began > 0.3
 
 
-def test_a_killed_solver_goes_on_from_the_log(service):
+def test_a_solver_killed_in_the_middle_of_a_pull_goes_on_by_itself(service):
+    service.grasp("grasper", POINT)
+    for k in range(1, 11):
+        service.move("grasper", POINT + np.array([0.0, 0.0, 0.5 * k]))
+        time.sleep(0.01)
+    memory, killed = service._buffer.name, service.process_id
+    os.kill(killed, signal.SIGKILL)
+    for k in range(11, 21):
+        service.move("grasper", POINT + np.array([0.0, 0.0, 0.5 * k]))
+        time.sleep(0.01)
+    assert service.latest() is not None
+    _until(lambda: service.ready and service.process_id != killed, 60.0)
+    _until(lambda: service.latest().state == "converged" and service.latest().displacement[:, 2].max() > 9.9)
+    assert not service.refusals()
+    undisturbed = service.latest()
+    assert [act.act for act in service.log.actions if act.act != "hold"][-2:] == ["grasp", "pull"]
+    assert service.log.actions[-1].by_mm == pytest.approx((0.0, 0.0, 10.0))
+    service.reset()
+    _until(lambda: not service.latest().forces_N)
     _pull(service)
-    before = service.latest()
-    memory = service._buffer.name
-    os.kill(service.process_id, signal.SIGKILL)
-    _until(lambda: not service.alive)
-    with pytest.raises(TwinError, match="restart"):
-        service.move("grasper", POINT)
-    service.restart()
-    _until(lambda: service.latest().state == "converged")
-    after = service.latest()
-    assert after.forces_N["grasper"] == pytest.approx(before.forces_N["grasper"], abs=2e-3)
-    assert np.abs(after.displacement - before.displacement).max() < 0.05
-    service.move("grasper", POINT + np.array([0.0, 0.0, 4.0]))
-    _until(lambda: service.latest().displacement[:, 2].max() < 6.0)
+    again = service.latest()
+    assert again.forces_N["grasper"] == pytest.approx(undisturbed.forces_N["grasper"], abs=2e-3)
+    assert np.abs(again.displacement - undisturbed.displacement).max() < 0.05
     with pytest.raises(FileNotFoundError):
         SharedMemory(name=memory)
+
+
+def test_a_solver_killed_in_the_middle_of_an_act_does_it_again(service):
+    service.grasp("grasper", POINT)
+    service.perform(Pull("grasper", (0.0, 0.0, 6.0), 0.5))
+    _until(lambda: 1.0 < np.abs(service.latest().displacement).max() < 5.0)
+    os.kill(service.process_id, signal.SIGKILL)
+    _until(lambda: np.abs(service.latest().displacement).max() < 5.9, 60.0)
+    _until(lambda: np.abs(service.latest().displacement).max() > 5.9, 60.0)
+    acts = [act for act in service.log.actions if act.act != "hold"]
+    assert [act.act for act in acts][-2:] == ["grasp", "pull"]
+
+
+def test_undo_redo_and_alternatives_at_the_window(service):
+    _pull(service)
+    service.undo()
+    _until(lambda: np.abs(service.latest().displacement).max() < 0.1)
+    assert "grasper" in service.latest().forces_N
+    service.redo()
+    _until(lambda: service.latest().displacement[:, 2].max() > 9.0)
+    service.branch("less")
+    service.undo()
+    _until(lambda: np.abs(service.latest().displacement).max() < 0.1)
+    service.go("plan")
+    _until(lambda: service.latest().displacement[:, 2].max() > 9.0)
+    log = service.log.log
+    assert log.alternatives == ("plan", "less")
+    assert log.undos >= 2
+    service.undo()
+    service.undo()
+    service.undo()
+    told = []
+    _until(lambda: told.extend(service.refusals()) or told)
+    assert "nothing to undo" in told[0]
 
 
 def test_the_log_replays(service):
