@@ -44,7 +44,9 @@ def labels_of(organ: str) -> tuple[LabelMap, str]:
         raise FileNotFoundError(f"The {organ} needs {LABELS.parent}.")
     from sample_scans import make_patient
 
-    return make_patient(1, size=192, slice_mm=4.0).labels.select(["liver", "inferior_vena_cava"]), "made patient"
+    return make_patient(1, size=192, slice_mm=4.0).labels.select(
+        ["liver", "inferior_vena_cava"]
+    ), "made patient"
 
 
 @cache
