@@ -41,12 +41,6 @@ def carry_out(field, *acts, frame_s=0.1):
     return frames[-1]
 
 
-def change(field, topology):
-    """What the field does with a cut, as far as the live tissue and the processes go."""
-    field.live.change(topology)
-    field.processes = {name: process.carried(topology) for name, process in field.processes.items()}
-
-
 def opening(field, topology):
     """Largest distance between the two sides of the cut, mm."""
     old = len(topology.before.points)
@@ -57,7 +51,7 @@ def opening(field, topology):
 def test_a_suture_closes_an_incision(field):
     # From in front halfway through; the block sags between its walls, and the cut gapes behind where it is pulled.
     topology = opened_at(ORGAN, 30.0, 15.0)
-    change(field, topology)
+    field.change(topology)
     field.live.grasp("hook", (60.0, 0.0, 15.0), 14.0)
     field.live.move("hook", (66.0, -2.0, 15.0))
     field.live.settle(5e-3)
@@ -90,7 +84,7 @@ def test_a_stitch_set_before_a_cut_holds_its_sides_together(field):
             shapes=[field.live.body.reference_points],
         )  # fmt: skip
         set_mm = np.linalg.norm(np.diff(places.points(field.live.positions), axis=0))
-        change(field, topology)
+        field.change(topology)
         assert carry_out(field, Hold(2.0)).state == "converged"
         now_mm = np.linalg.norm(np.diff(places.carried(topology).points(field.live.positions), axis=0))
         apart[stitched] = float(set_mm), float(now_mm)
@@ -115,7 +109,7 @@ def test_gas_weight_and_a_needle_live_through_a_cut(field):
         shapes=[field.live.body.reference_points],
     )  # fmt: skip
     crossed = len(field.live.loads["needle"].shaft)
-    change(field, topology)
+    field.change(topology)
     frame = carry_out(field, Hold(2.0))
     assert frame.state == "converged"
     body, loads = field.live.body, field.live.loads

@@ -9,6 +9,7 @@ from solver.actions import Grasp, Hold, InsertNeedle, Pull, WithdrawNeedle, from
 from solver.anchors import located, surface_crossed
 from solver.attachments import Attachment
 from solver.body import Body
+from solver.carried_vessels import CarriedTree
 from solver.errors import SolverError
 from solver.field import OperativeField
 from solver.insertion import pieces_met, segment_distance
@@ -49,16 +50,6 @@ def carry_out(field, *acts, frame_s=0.1):
 
 def told(field, kind):
     return [event.to_json() for event in field.events if event.kind == kind]
-
-
-class Tree:
-    """Straight pieces of vessel fixed in space."""
-
-    def __init__(self, points, parent, radius):
-        self.places, self.parent, self.radius = np.array(points), np.array(parent), np.array(radius)
-
-    def points(self, positions):
-        return self.places
 
 
 def test_capsule_is_pierced_at_its_force_and_cutting_and_friction_follow(field):
@@ -118,14 +109,15 @@ def test_through_and_through_pierces_two_surfaces(field):
 
 
 def test_vessels_on_the_way_are_counted_once_each(field):
-    field.vessels = {
-        "portal_vein": Tree(
-            [[15, 5, 14], [15, 16.5, 14], [15, 25, 14], [28, 16, 5], [28, 16, 25]],
-            [-1, 0, 1, -1, 3],
-            [2.0, 2.0, 2.0, 1.5, 1.5],
-        ),
-        "hepatic_vein": Tree([[20.0, 5.0, 22.0], [20.0, 25.0, 22.0]], [-1, 0], [3.0, 3.0]),
-    }
+    portal = CarriedTree.embed(
+        ORGAN, "portal_vein",
+        [[15, 5, 14], [15, 16.5, 14], [15, 25, 14], [28, 16, 5], [28, 16, 25]],
+        [2.0, 2.0, 2.0, 1.5, 1.5], [-1, 0, 1, -1, 3],
+    )  # fmt: skip
+    hepatic = CarriedTree.embed(
+        ORGAN, "hepatic_vein", [[20, 5, 24], [20, 25, 24]], [3.0, 3.0], [-1, 0], outflow=True
+    )
+    field.vessels = {"portal_vein": portal, "hepatic_vein": hepatic}
     carry_out(field, InsertNeedle("needle", ENTRY, TARGET, 10.0, puncture_N=0.2, correct=True))
     met = told(field, "vessel-crossed")
     assert [(event["system"], event["calibre_mm"]) for event in met] == [
@@ -150,7 +142,7 @@ def test_withdrawn_it_leaves_the_tissue_as_it_was(field):
     carry_out(field, InsertNeedle("needle", ENTRY, TARGET, 20.0))
     carry_out(field, WithdrawNeedle("needle", 1.0), Hold(0.5))
     assert not field.live.loads
-    assert set(field.processes) == {"strength"}
+    assert "needle" not in field.processes
     assert np.abs(field.live.displacement).max() < 0.02
 
 
