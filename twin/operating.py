@@ -25,7 +25,7 @@ from anatomy.vessels.liver import WITHIN, whole_liver
 from anatomy.vessels.territories import Weighting
 from twin.case import Case
 from twin.errors import TwinError
-from twin.margins import TUMOUR, find_tumours, organ_of
+from twin.margins import PEDICLED, TUMOUR, find_tumours, organ_of
 
 if TYPE_CHECKING:
     from solver.carried_vessels import CarriedTree
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from solver.interactive import Interactive
 
 Ints = NDArray[np.int64]
-
-#: Organs that hang on one pedicle, through which all their arteries come.
-PEDICLED = ("liver", "kidney_left", "kidney_right", "spleen")
 
 #: Vessel systems that drain the organ; all others feed it.
 OUTFLOW = ("hepatic_vein",)

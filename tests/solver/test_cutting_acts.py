@@ -227,7 +227,7 @@ class _Tree:
     """As much of a carried vessel tree as a territory asks of it."""
 
     def __init__(self, parent):
-        self.parent, self.open = parent, np.ones(len(parent), dtype=bool)
+        self.parent, self.flowing = parent, np.ones(len(parent), dtype=bool)
 
     def carried(self, change):
         return self
