@@ -48,7 +48,7 @@ def run(progress: Progress) -> list[Row]:
         Row("incising", f"{name}: {part}", 1000.0 * float(np.median([p[part] for p in parts])), "ms")
         for part in parts[0]
     ]
-    waits, frames, idle = _live(field, rng, progress)
+    waits, work, frames, idle = _live(field, rng, progress)
     rows += [
         Row(
             "incising",
@@ -57,6 +57,7 @@ def run(progress: Progress) -> list[Row]:
             "ms",
         ),
         Row("incising", f"{name}: end of the stroke to open tissue, worst", 1000 * max(waits), "ms"),
+        Row("incising", f"{name}: processor time of it, median", 1000 * float(np.median(work)), "ms"),
         Row("incising", f"{name}: frame meanwhile, median", 1000 * float(np.median(frames)), "ms"),
         Row("incising", f"{name}: frame meanwhile, worst", 1000 * max(frames), "ms"),
         Row("incising", f"{name}: frame otherwise, median", 1000 * float(np.median(idle)), "ms"),
@@ -91,10 +92,11 @@ def _parts(field: OperativeField, act: Incise) -> dict[str, float]:
 
     sheet = act.sheet(body.organ.exterior, positions)
     change = timed("cut", lambda: cut(body.organ, positions, sheet, field.floor_mm, (body.reference_points,)))
-    division = timed(
-        "body, and what is held", lambda: divide(body, change, None, np.zeros(0, dtype=np.int64))
-    )
-    averaged = timed("discretisation", lambda: Averaged(division.body))
+    held = np.zeros(0, dtype=np.int64)
+    division = timed("body, and what is held", lambda: divide(body, change, None, held))
+    assert division is not None
+    after = division.body
+    averaged = timed("discretisation", lambda: Averaged(after))
     at = change.interpolate(live.displacement + body.scanned_displacement)
     factor = timed(
         "order of elimination",
@@ -108,11 +110,12 @@ def _parts(field: OperativeField, act: Incise) -> dict[str, float]:
 
 def _live(
     field: OperativeField, rng: np.random.Generator, progress: Progress
-) -> tuple[list[float], list[float], list[float]]:
-    """Seconds to each open cut, of frames in between, and of frames at other times."""
+) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Seconds to each open cut, of the other thread's work on it, of frames in between, and of frames otherwise."""
     point = _lowest(field.organ, field.live.positions)
     field.live.grasp("grasper", point, 15.0)
     waits: list[float] = []
+    work: list[float] = []
     busy: list[float] = []
     idle: list[float] = []
     number = 0
@@ -135,13 +138,15 @@ def _live(
             carry = _stroke(field, rng).begin(field)
         except SolverError:
             continue  # misses, or opens nothing
-        before, started = field.live.topology, time.perf_counter()
+        before, spent = field.live.topology, field.live.beside(time.thread_time).result()
+        started = time.perf_counter()
         carry(1.0)
         while field.live.topology == before and not _refused(field):
             frame(busy)
         waits.append(time.perf_counter() - started)
+        work.append(field.live.beside(time.thread_time).result() - spent)
         progress("Cutting live tissue", len(waits) / CUTS)
-    return waits, busy, idle
+    return waits, work, busy, idle
 
 
 def _refused(field: OperativeField) -> bool:

@@ -1,4 +1,4 @@
-"""Circulation: which tissue is fed and drained, what divided vessels bleed, and how much blood that comes to.
+"""Circulation: which tissue is fed and drained, and how much blood divided vessels cost in time.
 
 *Territories.* `field.tet_data[system]` holds the node of the system's tree that feeds (or drains) each tetrahedron, −1
 where none does. Tissue is perfused while a feeding system's node is joined to its root, and drained while the
@@ -6,22 +6,12 @@ draining one's is. Where a case has no arterial tree, the arteries are taken to 
 sheath (the Glissonean pedicle; Takasaki 1998, J Hepatobiliary Pancreat Surg 5:286), so that closing a portal branch
 takes all inflow from its territory. Collaterals between territories are not known and not counted.
 
-*Bleeding.* Every divided piece has two stumps. The one towards the root bleeds while nothing closes the vessel
-upstream; the one of a vein towards the tissue lets out what is still fed to the tissue it drained. Two numbers are
-given for each:
-
-- *carried*: the flow that the vessel carried before, its share of the organ's volume times the organ's flow;
-- *bound*: what pressure drives through the tree up to the stump, by Poiseuille's law along the way and with all of
-  the kinetic energy lost at the mouth, Δp = Q Σ 8 µ l / (π r⁴) + ½ ρ Q² / A² (Fung 1997, Biomechanics: Circulation,
-  2nd ed.), against no pressure outside, and at most the whole flow of the system. The bed beyond the stump no longer
-  resists, so that the truth lies between the two.
-
-A vein's central stump carried nothing outwards; it bleeds back from the vena cava, and only its bound is known.
+What bleeds, and how much, is `solver.haemodynamics`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +20,7 @@ from numpy.typing import NDArray
 
 from anatomy.mesh import OrganMesh
 from solver.carried_vessels import CarriedTree
+from solver.haemodynamics import Haemodynamics, Stump, bleeding, flows_ml_min
 from solver.topology import TopologyChange
 
 if TYPE_CHECKING:
@@ -40,104 +31,6 @@ Mask = NDArray[np.bool_]
 
 #: Name of the field's data that says which tetrahedra have inflow; tissue of which no vessel is known has.
 PERFUSED = "perfused"
-
-MMHG_KPA = 0.133322387415
-# mm³/s in ml/min.
-_ML_MIN = 60.0 / 1000.0
-
-
-@dataclass(frozen=True)
-class Supply:
-    """What stands behind a vessel system.
-
-    Parameters
-    ----------
-    pressure_mmHg : float
-        At the root, above that of the abdomen.
-    flow_ml_min : float
-        Flow of the whole system; of a draining one what can come back from the great vein at most.
-    """
-
-    pressure_mmHg: float
-    flow_ml_min: float
-
-
-@dataclass(frozen=True)
-class Haemodynamics:
-    """Pressures and flows of the liver's vessels.
-
-    Parameters
-    ----------
-    supplies : mapping of str to Supply
-        By vessel system. *Portal vein*: 864 ml/min (SD 188, 45 healthy people lying down, duplex ultrasound; Brown et
-        al. 1989, Gut 30:503) at 9 mmHg (Guyton & Hall, Textbook of Medical Physiology, "The liver as an organ").
-        *Hepatic artery*: a third of that, since 75 to 80 % of the liver's blood is portal (Eipel et al. 2010, World J
-        Gastroenterol 16:6046), at a mean arterial pressure of 93 mmHg (120/80). *Hepatic vein*: a central venous
-        pressure of 5 mmHg, above which resections bleed more (Melendez et al. 1998, J Am Coll Surg 187:620), and at
-        most a cardiac output of 5 l/min (Guyton & Hall).
-    viscosity_mPa_s, density_kg_m3 : float
-        Of blood at the shear rates of large vessels (Fung 1997).
-    least_calibre_mm : float
-        Narrower vessels do not count as bleeding. A convention: scans hardly show them, and dissectors that
-        coagulate close them as they go.
-    """
-
-    supplies: Mapping[str, Supply] = field(
-        default_factory=lambda: {
-            "portal_vein": Supply(9.0, 864.0),
-            "hepatic_artery": Supply(93.0, 288.0),
-            "hepatic_vein": Supply(5.0, 5000.0),
-        }
-    )
-    viscosity_mPa_s: float = 3.5
-    density_kg_m3: float = 1060.0
-    least_calibre_mm: float = 2.0
-
-    def driven_ml_min(self, tree: CarriedTree, node: int) -> float:
-        """Flow that pressure drives out of a vessel cut open at a node, ml/min: the bound of the module's text.
-
-        Parameters
-        ----------
-        tree : CarriedTree
-        node : int
-            Its piece is cut through at its beginning.
-        """
-        supply = self.supplies[tree.system]
-        way = tree.way(node)
-        # A vessel is no narrower than what it feeds: where the tree says so, two forks lie too close to measure it.
-        radius = np.maximum.accumulate(tree.radius[way])[1:]
-        length = tree.length_mm[way][1:]
-        viscosity = self.viscosity_mPa_s * 1e-6  # kPa·s
-        density = self.density_kg_m3 * 1e-9  # kg/mm³
-        resistance = 8.0 * viscosity / np.pi * float((length / radius**4).sum())
-        inertia = 0.5 * density / (np.pi * tree.radius[node] ** 2) ** 2
-        pressure = supply.pressure_mmHg * MMHG_KPA
-        # Of the two forms of the root of the square equation, the one that does not cancel.
-        flow = 2.0 * pressure / (resistance + np.sqrt(resistance**2 + 4.0 * inertia * pressure))
-        return min(float(flow) * _ML_MIN, supply.flow_ml_min)
-
-
-@dataclass(frozen=True)
-class Stump:
-    """A divided vessel that bleeds.
-
-    Parameters
-    ----------
-    system : str
-    node : int
-        Its piece is divided.
-    calibre_mm : float
-    carried_ml_min : float
-        Flow that it carried to or from the tissue, ml/min.
-    bound_ml_min : float
-        What it may bleed at most, ml/min; never below the other.
-    """
-
-    system: str
-    node: int
-    calibre_mm: float
-    carried_ml_min: float
-    bound_ml_min: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,57 +95,6 @@ def perfusion(
     return Perfusion(supplied, perfused, supplied & (drained | ~tied), organ.tet_volumes / 1000.0)
 
 
-def bleeding(
-    found: Perfusion,
-    vessels: Mapping[str, CarriedTree],
-    tet_data: Mapping[str, NDArray[Any]],
-    shares: Mapping[str, Array],
-    served_ml: Mapping[str, float],
-    haemodynamics: Haemodynamics,
-) -> tuple[Stump, ...]:
-    """Every stump that bleeds.
-
-    Parameters
-    ----------
-    found : Perfusion
-        Of the present state.
-    vessels, tet_data : mapping
-        As of `perfusion`.
-    shares : mapping of str to ndarray, shape (n,)
-        Share of the whole organ that each node of a tree served, with all beyond it, before anything was done.
-    served_ml : mapping of str to float
-        Volume that each tree served before anything was done, ml.
-    haemodynamics : Haemodynamics
-    """
-    stumps = []
-    known = haemodynamics.supplies
-    fed_ml_min = sum(supply.flow_ml_min for name, supply in known.items() if name != "hepatic_vein")
-    for name, tree in vessels.items():
-        if name not in known:
-            continue
-        node = tet_data[name]
-        fed = (node >= 0) & found.perfused
-        # What reaches the tissue behind each closed piece: behind a divided vein it comes out of the stump.
-        behind = np.where(fed, tree.barrier[node], -1)
-        volume = np.bincount(behind[behind >= 0], found.volume_ml[behind >= 0], minlength=len(tree))
-        for cut in sorted(tree.divided - tree.clamped):
-            if tree.calibre_mm(cut) < haemodynamics.least_calibre_mm:
-                continue
-            up = int(tree.parent[cut])
-            root_side = up < 0 or (bool(tree.flowing[up]) and bool(tree.present[up]))
-            carried = bound = 0.0
-            if root_side:
-                bound = haemodynamics.driven_ml_min(tree, cut)
-                if not tree.outflow:
-                    carried = haemodynamics.supplies[name].flow_ml_min * float(shares[name][cut])
-            if tree.outflow and tree.present[cut]:
-                out = fed_ml_min * float(volume[cut]) / served_ml[name]
-                carried, bound = carried + out, bound + out
-            if bound > 0.0:
-                stumps.append(Stump(name, cut, tree.calibre_mm(cut), carried, max(carried, bound)))
-    return tuple(stumps)
-
-
 @dataclass(frozen=True, eq=False)
 class _Seen:
     """What a state's flows were worked out from, so that nothing is worked out twice."""
@@ -261,6 +103,7 @@ class _Seen:
     trees: tuple[CarriedTree, ...]
     perfusion: Perfusion
     stumps: tuple[Stump, ...]
+    flows_ml_min: tuple[float, float]
 
     def of(self, field: OperativeField) -> bool:
         return self.organ is field.organ and all(
@@ -317,7 +160,8 @@ class Circulation:
         vessels = operated.vessels
         found = perfusion(operated.organ, vessels, operated.tet_data)
         stumps = bleeding(found, vessels, operated.tet_data, self.shares, self.served_ml, self.haemodynamics)
-        return replace(self, _seen=_Seen(operated.organ, tuple(vessels.values()), found, stumps))
+        flows = flows_ml_min(stumps, vessels, self.haemodynamics)
+        return replace(self, _seen=_Seen(operated.organ, tuple(vessels.values()), found, stumps, flows))
 
     def _told(self, operated: OperativeField) -> Circulation:
         """As `seen`; new bleeding and the end of all bleeding are told, and the field learns what is perfused."""
@@ -327,9 +171,9 @@ class Circulation:
                 PERFUSED: now.perfusion.perfused | ~now.perfusion.supplied
             }
             before = {(stump.system, stump.node) for stump in self.stumps}
-            for stump in now.stumps:
-                if (stump.system, stump.node) not in before:
-                    _tell_bleeding(operated, stump)
+            new = [stump for stump in now.stumps if (stump.system, stump.node) not in before]
+            if new:
+                _tell_bleeding(operated, new, self.haemodynamics)
             if before and not now.stumps:
                 operated.tell("haemostasis", "No divided vessel bleeds any more.")
         return now
@@ -344,21 +188,17 @@ class Circulation:
         """What is fed and drained in the state last looked at."""
         return self._seen.perfusion if self._seen else None
 
+    @property
     def flows_ml_min(self) -> tuple[float, float]:
-        """Bleeding of all stumps together, ml/min: by carried flows, and at most; no system gives more than it has."""
-        carried = bound = 0.0
-        for name, supply in self.haemodynamics.supplies.items():
-            own = [stump for stump in self.stumps if stump.system == name]
-            carried += min(sum(stump.carried_ml_min for stump in own), supply.flow_ml_min)
-            bound += min(sum(stump.bound_ml_min for stump in own), supply.flow_ml_min)
-        return carried, bound
+        """Bleeding of all stumps together in that state, ml/min: by carried flows, and at most."""
+        return self._seen.flows_ml_min if self._seen else (0.0, 0.0)
 
     def advanced(self, operated: OperativeField, seconds: float) -> Circulation:
         """The circulation after some more time."""
         now = self._told(operated)
         if seconds <= 0.0 or now.perfusion is None:
             return now
-        carried, bound = now.flows_ml_min()
+        carried, bound = now.flows_ml_min
         ischaemic = now.perfusion.ml(now.perfusion.supplied & ~now.perfusion.perfused)
         return replace(
             now,
@@ -373,15 +213,23 @@ class Circulation:
         return self
 
 
-def _tell_bleeding(operated: OperativeField, stump: Stump) -> None:
-    words = stump.system.replace("_", " ")
+def _tell_bleeding(operated: OperativeField, new: Sequence[Stump], haemodynamics: Haemodynamics) -> None:
+    """Note vessels that have begun to bleed, in one sentence however many a cut has opened."""
+    carried, bound = flows_ml_min(new, operated.vessels, haemodynamics)
+    widest = max(new, key=lambda stump: stump.calibre_mm)
+    systems = " and ".join(sorted({stump.system.replace("_", " ") for stump in new}))
+    if len(new) == 1:
+        what = f"A branch of the {systems} of {widest.calibre_mm:.1f} mm is divided and not closed: it bleeds"
+    else:
+        what = (
+            f"{len(new)} branches of the {systems}, up to {widest.calibre_mm:.1f} mm wide, are divided and not "
+            "closed: they bleed"
+        )
     operated.tell(
         "bleeding",
-        f"A branch of the {words} of {stump.calibre_mm:.1f} mm is divided and not closed: it bleeds about "
-        f"{stump.carried_ml_min:.0f} ml/min, {stump.bound_ml_min:.0f} ml/min at most.",
-        system=stump.system,
-        node=stump.node,
-        calibre_mm=stump.calibre_mm,
-        carried_ml_min=stump.carried_ml_min,
-        bound_ml_min=stump.bound_ml_min,
+        f"{what} about {carried:.0f} ml/min, {bound:.0f} ml/min at most.",
+        stumps=len(new),
+        widest_mm=widest.calibre_mm,
+        carried_ml_min=carried,
+        bound_ml_min=bound,
     )

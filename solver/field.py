@@ -32,6 +32,7 @@ from solver.event import Event
 from solver.limits import StrengthWatch
 from solver.live_motion import Motion
 from solver.live_relaxation import LiveRelaxation
+from solver.self_contact import SelfContact
 from solver.specimen import Division, Specimen, divide, specimens_of
 from solver.topology import TopologyChange
 
@@ -45,6 +46,8 @@ Array = NDArray[np.float64]
 #: Length of a time step of tissue that moves, s; and most of them in a frame that has a time budget.
 STEP_S, MOST_STEPS = 1.0 / 60.0, 4
 NO_EFFORT = Effort()
+#: Name of the load that keeps cut faces from passing through each other.
+CUT_FACES = "cut faces"
 
 
 class Process(Protocol):
@@ -314,6 +317,8 @@ class OperativeField:
         def put() -> None:
             self.tet_data, self.vertex_data = tet_data, vertex_data
             self.vessels, self.processes = vessels, processes
+            if len(self.live.body.raw) and CUT_FACES not in self.live.loads:
+                self.live.add_load(CUT_FACES, SelfContact.of(self.live.body))
             if division.whole is not None:
                 told(division.whole)
             if out:

@@ -282,6 +282,12 @@ class LiveContact(LiveLoad):
         places = np.einsum("qa,fai->fqi", self.surface.shares, positions[self.surface.facets[rows]])
         return min(reach_mm, float(self.tool.distance(places.reshape(-1, 3)).gap.min(initial=np.inf)))
 
+    def pushed_N(self, positions: Array) -> tuple[Array, float]:
+        """What pressure alone pushes, without friction, N: the sum, shape (3,), and the sum of its sizes."""
+        touch = self.touch(positions)
+        size = touch.weight * self._pressure(touch.depth) / 1000.0
+        return size @ touch.normal, float(size.sum())
+
     def penetration_mm(self, positions: Array) -> float:
         """How deep the farthest point of the surface is in the tool, mm."""
         return max(0.0, float(self.touch(positions).depth.max(initial=0.0)) - LAYER_MM / 2)

@@ -115,7 +115,6 @@ class Strength:
     confidence : str
         As that of a `Tissue`.
     note : str
-        What one should know of it.
     """
 
     strain: float

@@ -19,16 +19,19 @@ from scipy.sparse.csgraph import connected_components
 from anatomy.embedding import Embedding, distance_to_surface
 from anatomy.mesh import OrganMesh, unpaired_facets
 from anatomy.vessels import VesselTree
+from twin.case import Case
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 #: Name of the field's data that says which tumour each tetrahedron is part of.
 TUMOUR = "tumour"
+#: Organs that hang on one pedicle, through which all their arteries come; what is left of them has to work.
+PEDICLED = ("liver", "kidney_left", "kidney_right", "spleen")
 #: Borders of the classes of the distribution of a margin, mm.
 CLASSES_MM = (0.0, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0)
 # Branches named beside a tumour: of this calibre and wider, this near, so many of each system.
-_CALIBRE_MM, _NEAR_MM, _BRANCHES = 2.0, 40.0, 5
+_CALIBRE_MM, _NEAR_MM, _BRANCHES = 3.0, 40.0, 5
 # A facet whose middle is nearer than this to the first surface is a part of it; cut positions are exact to rounding.
 _ON_SURFACE_MM = 1e-6
 # Middles of the four quarters of a triangle, in its barycentric coordinates.
@@ -182,7 +185,7 @@ def surroundings(
     -------
     dict
         `to_capsule_mm`, from the tumour's surface to the outer surface of the mesh, 0 where it reaches it; and
-        `vessels`, by system, the nearest branches of 2 mm and wider within 40 mm, each with `distance_mm` from the
+        `vessels`, by system, the nearest branches of 3 mm and wider within 40 mm, each with `distance_mm` from the
         tumour's surface to the vessel's wall (0 where they touch), `calibre_mm` there, and the branch's `strahler`
         order.
     """
@@ -192,6 +195,15 @@ def surroundings(
     back = distance_to_surface(organ.points[np.unique(organ.exterior)], organ.points, surface)
     found = {name: _branches_near(organ.points, tets, tree) for name, tree in (trees or {}).items()}
     return {"to_capsule_mm": float(min(capsule.min(), back.min())), "vessels": found}
+
+
+def tumours_and_vessels(case: Case) -> dict[str, dict[str, Any]]:
+    """What lies round each tumour of a case, by its name; see `surroundings`."""
+    names, number = find_tumours(case.organ)
+    return {
+        name: surroundings(case.organ, np.flatnonzero(number == row), case.vessels)
+        for row, name in enumerate(names)
+    }
 
 
 def _branches_near(points: Array, tets: Ints, tree: VesselTree) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from anatomy.mesh import OrganMesh
 from anatomy.vessels import VesselTree
 from twin.errors import TwinError
-from twin.margins import TUMOUR, cut_faces, find_tumours, margin, organ_of, surroundings
+from twin.margins import PEDICLED, TUMOUR, cut_faces, find_tumours, margin, organ_of, surroundings
 
 if TYPE_CHECKING:
     from solver.circulation import Circulation
@@ -113,14 +113,15 @@ class OperationMeter:
             tissue = [name for name in parts if name == organ]
             whole, remnant = (sum(of.get(n, 0.0) for n in parts) for of in (self._whole_ml, left))
             healthy, future = (sum(of.get(n, 0.0) for n in tissue) for of in (self._whole_ml, left))
+            works = organ in PEDICLED or len(parts) > 1
             found[organ] = {
                 "whole_ml": whole,
                 "remnant_ml": remnant,
                 "remnant_percent": _percent(remnant, whole),
                 "specimen_ml": whole - remnant,
                 "specimen_percent": _percent(whole - remnant, whole),
-                "future_remnant_ml": future,
-                "future_remnant_percent": _percent(future, healthy),
+                "future_remnant_ml": future if works else None,
+                "future_remnant_percent": _percent(future, healthy) if works else None,
                 **_served(self.field.organ, organ, blood, healthy),
             }
         return found
@@ -131,7 +132,7 @@ class OperationMeter:
         return None if process is None else process.seen(self.field)  # type: ignore[attr-defined]
 
     def _bleeding(self, blood: Circulation) -> dict[str, Any]:
-        carried, bound = blood.flows_ml_min()
+        carried, bound = blood.flows_ml_min
         bleeds = {(stump.system, stump.node): stump for stump in blood.stumps}
         divided = []
         for system, tree in self.field.vessels.items():

@@ -57,7 +57,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("organs.*.remnant_ml", "remnant", "ml", "tetrahedra left in the body, tumours included", better="more"),
     Metric("organs.*.remnant_percent", "remnant", "%", "share of the whole", better="more"),
     Metric(
-        "organs.*.future_remnant_ml", "future remnant", "ml", "remnant without tumours",
+        "organs.*.future_remnant_ml", "future remnant", "ml",
+        "remnant without tumours; of the liver, kidneys, spleen and organs with tumours",
         "Kubota 1997, Hepatology 26:1176", "more",
     ),
     Metric(
@@ -65,21 +66,21 @@ METRICS: tuple[Metric, ...] = (
         "share of the whole organ without its tumours", "Kubota 1997, Hepatology 26:1176", "more",
     ),
     Metric(
-        "organs.*.future_remnant_perfused_ml", "of it perfused", "ml",
+        "organs.*.future_remnant_perfused_ml", "future remnant, perfused", "ml",
         "future remnant in the territory of an open feeding vessel; the artery counts as running with the portal vein "
         "where the case has no arterial tree",
         "territories: Selle 2002, IEEE Trans Med Imaging 21:1344", "more",
     ),
     Metric(
-        "organs.*.future_remnant_perfused_percent", "of it perfused", "%",
+        "organs.*.future_remnant_perfused_percent", "future remnant, perfused", "%",
         "share of the whole organ without its tumours", better="more",
     ),
     Metric(
-        "organs.*.future_remnant_drained_ml", "of it perfused and drained", "ml",
+        "organs.*.future_remnant_drained_ml", "future remnant, perfused and drained", "ml",
         "future remnant with inflow that is also in the territory of an open draining vein", "as above", "more",
     ),
     Metric(
-        "organs.*.future_remnant_drained_percent", "of it perfused and drained", "%",
+        "organs.*.future_remnant_drained_percent", "future remnant, perfused and drained", "%",
         "share of the whole organ without its tumours", better="more",
     ),
     Metric(
@@ -111,7 +112,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("tumours.*.to_capsule_mm", "to the capsule", "mm", "to the outer surface of the mesh before the operation"),
     Metric(
         "tumours.*.vessels.*.0.distance_mm", "nearest vessel", "mm",
-        "from the tumour's surface to the wall of the nearest branch of 2 mm and wider, before the operation",
+        "from the tumour's surface to the wall of the nearest branch of 3 mm and wider, before the operation",
     ),
     Metric("tumours.*.vessels.*.0.calibre_mm", "its calibre", "mm", "diameter of that branch there"),
     Metric(
@@ -159,8 +160,8 @@ METRICS: tuple[Metric, ...] = (
         "stored in tissue and capsule against the stress-free shape, by the tissues' own laws",
     ),
     Metric(
-        "tissue.strain_energy_gain_mJ", "of it added by the operation", "mJ", "the same less that at the beginning",
-        better="less",
+        "tissue.strain_energy_gain_mJ", "of it added by the operation", "mJ",
+        "the same less that at the beginning; tissue that was taken out takes its own with it",
     ),
     Metric(
         "tissue.peak_strain_energy_gain_mJ", "most that was added", "mJ", "largest of it in any frame", better="less"

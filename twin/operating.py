@@ -7,6 +7,9 @@ tetrahedron. Both are then `solver` data that every act works on.
 
 from __future__ import annotations
 
+import contextlib
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +17,15 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from anatomy.files import whole_or_nothing
 from anatomy.mesh import OrganMesh
 from anatomy.progress import Progress, silent
 from anatomy.vessels import territories
 from anatomy.vessels.liver import WITHIN, whole_liver
 from anatomy.vessels.territories import Weighting
 from twin.case import Case
-from twin.margins import TUMOUR, find_tumours, organ_of
+from twin.errors import TwinError
+from twin.margins import PEDICLED, TUMOUR, find_tumours, organ_of
 
 if TYPE_CHECKING:
     from solver.carried_vessels import CarriedTree
@@ -28,9 +33,6 @@ if TYPE_CHECKING:
     from solver.interactive import Interactive
 
 Ints = NDArray[np.int64]
-
-#: Organs that hang on one pedicle, through which all their arteries come.
-PEDICLED = ("liver", "kidney_left", "kidney_right", "spleen")
 
 #: Vessel systems that drain the organ; all others feed it.
 OUTFLOW = ("hepatic_vein",)
@@ -119,17 +121,46 @@ def carried_vessels(
     vessels, serving = _pedicles(organ, bool(set(trees) - set(OUTFLOW)))
     if not trees:
         return vessels, serving
-    mask = whole_liver(case.labels)
-    for number, (name, tree) in enumerate(trees.items()):
-        share = lambda stage, done, first=number: progress(stage, (first + done) / len(trees))  # noqa: E731
+    for name, tree in trees.items():
         vessels[name] = CarriedTree.embed(
             organ, name, tree.points, tree.radius, tree.parent, outflow=name in OUTFLOW
         )
-        found = territories(mask, tree, weighting, progress=share)
-        serving[name] = np.full(len(organ.tets), -1, dtype=np.int64)
-        centroids = organ.points[organ.tets[inside]].mean(axis=1)
-        serving[name][inside] = _at(found.node, found.image, centroids)
-    return vessels, serving
+    return vessels, {**serving, **served(case, weighting, progress)}
+
+
+def served(case: Case, weighting: Weighting = "nearest", progress: Progress = silent) -> dict[str, Ints]:
+    """Node of each of the case's trees that serves each tetrahedron of its mesh, −1 outside the organ, shape (m,).
+
+    Worked out once: it is kept in the case's folder, in a file that says which content of the case it is of.
+    """
+    file = case.path / f"served_{weighting}.npz"
+    known = _kept(file, case)
+    if known is not None:
+        return known
+    organ, mask = case.organ, whole_liver(case.labels)
+    inside = np.isin(organ.region, [value for value, name in organ.structures.items() if name in WITHIN])
+    centroids = organ.points[organ.tets[inside]].mean(axis=1)
+    found: dict[str, Ints] = {}
+    for number, (name, tree) in enumerate(case.vessels.items()):
+        share = lambda stage, done, first=number: progress(stage, (first + done) / len(case.vessels))  # noqa: E731
+        fed = territories(mask, tree, weighting, progress=share)
+        found[name] = np.full(len(organ.tets), -1, dtype=np.int64)
+        found[name][inside] = _at(fed.node, fed.image, centroids)
+    # A case in a place that cannot be written is served all the same, only not as fast the next time.
+    with contextlib.suppress(TwinError), whole_or_nothing(file, TwinError) as temporary:
+        np.savez_compressed(temporary, case=case.sha256, **found)  # type: ignore[arg-type]
+    return found
+
+
+def _kept(file: Path, case: Case) -> dict[str, Ints] | None:
+    """What is kept of a case; None where nothing is, or it is of another content."""
+    try:
+        with np.load(file) as data:
+            if str(data["case"]) != case.sha256:
+                return None
+            return {name: data[name] for name in data.files if name != "case"}
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def _pedicles(organ: OrganMesh, liver_fed: bool) -> tuple[dict[str, CarriedTree], dict[str, Ints]]:

@@ -8,7 +8,7 @@ skin whose rim is denser than its face (as glass is), which needs no sorting and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,6 +31,7 @@ from viewer.skin import Skin
 
 # A surface whose points lie farther than this from the meshed tissue (median, mm) is a neighbour, not a part.
 _CARRIED_WITHIN_MM = 3.0
+_MARK_MM = 1.6
 
 
 class ShownSurface(Protocol):
@@ -119,6 +120,7 @@ class Scene:
         self._actors: dict[str, pv.Actor] = {}
         self._face_actors: dict[str, pv.Actor] = {}
         self._wall: pv.Actor | None = None
+        self._marks: pv.Actor | None = None
         self._plotter: Plotter | None = None
         self.overlays = (OrientationCube(), ScaleBar())
         self._hud = Hud() if hud else None
@@ -323,6 +325,26 @@ class Scene:
         return self.picker.pick(
             (s for s in self._graspable() if self.appearance[s.name].visible), origin_mm, end_mm
         )
+
+    def pick_inside(self, origin_mm: NDArray[np.float64], end_mm: NDArray[np.float64]) -> Hit | None:
+        """Return where a ray first meets what is seen inside the organ, a vessel or a tumour; else as `pick`."""
+        inner = [skin for skin in self._visible() if skin.name != self.main and len(skin.triangles)]
+        return self.picker.pick(inner, origin_mm, end_mm) or self.pick(origin_mm, end_mm)
+
+    def mark(self, points_mm: Sequence[NDArray[np.float64]], joined: bool = False) -> None:
+        """Show points that were pointed at (LPS mm, present shape), joined by a line or not; none takes them away."""
+        if self._plotter is None:
+            return
+        if self._marks is not None:
+            self._plotter.remove_actor(self._marks, render=False, reset_camera=False)
+            self._marks = None
+        if len(points_mm):
+            drawn = pv.PolyData(np.asarray(points_mm, dtype=np.float64)).glyph(
+                geom=pv.Sphere(radius=_MARK_MM), scale=False, orient=False
+            )
+            if joined and len(points_mm) > 1:
+                drawn = drawn.merge(pv.lines_from_points(np.asarray(points_mm)).tube(radius=0.6 * _MARK_MM))
+            self._marks = add_surface(self._plotter, drawn.extract_surface(), theme.HELD, ambient=0.4)
 
     def _graspable(self) -> list[Skin]:
         reached = [

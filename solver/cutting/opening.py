@@ -2,9 +2,10 @@
 
 Opened facets no longer join their two tetrahedra. A vertex on them gets one copy for every group of its tetrahedra
 that still hang together over facets; a vertex at the end of a crack keeps one group and stays whole, which is what
-makes the crack end there. Where the surface would then touch itself in an edge or a vertex (other than two exterior
-facets at an edge, or several fans around a vertex), the opened facets at that place are closed again, until none is
-left. The star of every vertex hangs together and every exterior edge has two facets by construction.
+makes the crack end there. The surface would then touch itself in an edge or a vertex in places (other than two exterior
+facets at an edge, or several fans around a vertex). There tetrahedra first change the side of the cut they lie on; what
+is left is closed again, facet by facet, until the surface is clean. In the end the star of every vertex hangs together
+and every exterior edge has two facets. Pieces too small to be worth a name (crumbs) are not cut loose.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Opened:
     opened : ndarray, shape (m, 4), bool
         Facets that were opened, seen from both sides; facet i lies opposite corner i.
     closed_again : int
-        Facets that had to stay closed.
+        Facets that had to stay closed because the surface would have touched itself.
     """
 
     tets: Ints
@@ -58,6 +59,7 @@ def open_facets(
     volumes: Array | None = None,
     crumb_mm3: float = 0.0,
     side: NDArray[np.int8] | None = None,
+    settled: Flags | None = None,
 ) -> Opened:
     """Open facets of a mesh.
 
@@ -77,27 +79,30 @@ def open_facets(
     crumb_mm3 : float
         Pieces smaller than this are not cut loose.
     side : ndarray, shape (m,), int8
-        For a cut right through: which side, 1 or −1, each tetrahedron lies on. Where the surface would touch itself,
-        tetrahedra then change sides before facets are closed, so that the two sides still come apart.
+        Which side, 1 or −1, each tetrahedron lies on; 0 where it reaches to both. Where the surface would touch
+        itself, tetrahedra change sides before facets are closed, so that the two sides still come apart.
+    settled : ndarray, shape (m,), bool
+        Tetrahedra that may not change sides.
     """
     facets = facets.copy()
-    before = int(facets.sum())
+    closed_again = 0
     touched = np.zeros(vertices, dtype=bool)
     tet, facet = np.nonzero(facets)
     touched[tets[tet[:, None], FACETS_OF_TET[facet]]] = True
     if around_too is not None:
         touched[around_too] = True
     starts, around = stars_of(tets, vertices)
-    if side is not None:
-        _change_sides(tets, across, facets, touched, starts, around, side.copy())
+    if side is not None and settled is not None:
+        _change_sides(tets, across, facets, touched, starts, around, side.copy(), settled.copy())
     while True:
         made, original = _copied(tets, across, facets, np.flatnonzero(touched), starts, around, vertices)
         _close_whole(tets, made, across, facets)
         closed = _close_pinched(tets, made, across, facets, touched, starts, around)
+        closed_again += closed
         if volumes is not None and crumb_mm3 > 0.0:
             closed += _close_crumbs(across, facets, volumes, crumb_mm3)
         if not closed:
-            return Opened(made, original, facets, (before - int(facets.sum())) // 2)
+            return Opened(made, original, facets, closed_again)
 
 
 def _change_sides(
@@ -108,9 +113,9 @@ def _change_sides(
     starts: Ints,
     around: Ints,
     side: NDArray[np.int8],
+    changed: Flags,
 ) -> None:
     """Let tetrahedra change sides, each once at most, where the surface would touch itself; in place."""
-    changed = np.zeros(len(tets), dtype=bool)
     for _ in range(_ROUNDS):
         made, _ = _copied(tets, across, facets, np.flatnonzero(touched), starts, around, len(touched))
         _close_whole(tets, made, across, facets)
@@ -348,13 +353,16 @@ def _flip_pinched(tets, made, across, facets, touched, starts, around, side, cha
             for j in range(i):
                 if fan[j, 3] != fan[i, 3] or fan[j, 4] != fan[i, 4] or fan[j, 2] != fan[i, 2]:
                     continue
-                # Of the wedges that meet in the edge the smallest changes sides.
-                count = 1000
+                # Of the wedges that meet in the edge the smallest changes sides, if none of it has yet.
+                count = len(wedge) + 1
                 for row in (i, j):
                     t, f, x = fan[row, 0], fan[row, 1], fan[row, 5]
                     for turn in range(2):
                         size = _wedge(tets, across, facets, t, f, v, x, wedge)
-                        if size < count:
+                        settled = False
+                        for k in range(size):
+                            settled |= changed[wedge[k]]
+                        if size < count and not settled:
                             count = size
                             least[:size] = wedge[:size]
                         if turn == 1 or not facets[t, f]:
@@ -364,7 +372,7 @@ def _flip_pinched(tets, made, across, facets, touched, starts, around, side, cha
                             if across[other, k] == t:
                                 f = k
                         t = other
-                for k in range(count):
+                for k in range(count if count <= len(wedge) else 0):
                     chosen[least[k]] = True
     done = 0
     for t in np.flatnonzero(chosen):

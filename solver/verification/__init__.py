@@ -34,6 +34,7 @@ PROBLEMS = (
     "relaxing_body",
     "weight",
     "hertz",
+    "touching",
     "interfaces",
     "needle_force",
 )

@@ -13,10 +13,11 @@ from solver.actions import Clamp, Declamp, Divide, Hold, from_json
 from solver.attachments import Attachment
 from solver.body import Body
 from solver.carried_vessels import CarriedTree, pedicle_of
-from solver.circulation import Circulation, Haemodynamics, perfusion
+from solver.circulation import Circulation, perfusion
 from solver.cutting import Plane, cut
 from solver.errors import SolverError
 from solver.field import OperativeField
+from solver.haemodynamics import Haemodynamics
 from solver.interactive import Interactive
 from solver.point_location import part_of
 from solver.topology import TopologyChange
@@ -255,13 +256,13 @@ def test_the_flow_out_of_a_stump_is_what_pressure_drives(live):
     # Torricelli: at the mouth of the root nothing resists, Q = A √(2 Δp / ρ).
     p = 9.0 * 133.322387415
     area = np.pi * 0.0015**2
-    assert 1e6 * 60 * area * np.sqrt(2 * p / 1060.0) == pytest.approx(blood.driven_ml_min(tree, 0))
+    assert 1e6 * 60 * area * np.sqrt(2 * p / 1060.0) == pytest.approx(blood.driven_ml_min(tree)[0])
     # Node 3, cut at its beginning: 40 mm of vessel resist, by Poiseuille.
     resistance = 8 * 3.5e-3 * 0.040 / (np.pi * 0.0015**4)
-    flow = blood.driven_ml_min(tree, 3) / 60e6
+    flow = blood.driven_ml_min(tree)[3] / 60e6
     assert resistance * flow + 0.5 * 1060.0 * (flow / area) ** 2 == pytest.approx(p)
     # No vessel gives more than the whole system has.
-    assert blood.driven_ml_min(halves(live.body.organ, radius=8.0), 1) == 864.0
+    assert blood.driven_ml_min(halves(live.body.organ, radius=8.0))[1] == 864.0
 
 
 def test_a_divided_branch_bleeds_until_it_is_clamped_upstream(live):
@@ -305,7 +306,7 @@ def test_both_stumps_of_a_vein_bleed(live):
     (stump,) = field.processes["circulation"].stumps
     # What the half is still fed, portal and arterial blood, pours out of the stump of the tissue.
     fed = 0.5 * (864.0 + 288.0)
-    back = Haemodynamics().driven_ml_min(field.vessels["hepatic_vein"], 2)
+    back = Haemodynamics().driven_ml_min(field.vessels["hepatic_vein"])[2]
     assert stump.carried_ml_min == pytest.approx(fed)
     assert stump.bound_ml_min == pytest.approx(fed + back)
     do(field, Clamp("pringle", pringle=True))
@@ -334,7 +335,7 @@ def test_the_same_acts_give_the_same_hash(live):
 def test_a_piece_too_narrow_to_be_true_does_not_hold_the_blood_back(live):
     tree, blood = halves(live.body.organ, radius=1.5), Haemodynamics()
     narrow = replace(tree, radius=np.where(np.arange(6) == 1, 0.3, tree.radius))
-    assert blood.driven_ml_min(narrow, 3) == pytest.approx(blood.driven_ml_min(tree, 3))
+    assert blood.driven_ml_min(narrow)[3] == pytest.approx(blood.driven_ml_min(tree)[3])
 
 
 def test_a_cut_anywhere_divides_just_what_it_parts(live):
@@ -400,3 +401,19 @@ def test_an_organ_on_one_pedicle_is_clamped_whole_and_stays_clamped_when_cut(liv
             do(field, act)
     do(field, Clamp("q", pringle=True))
     assert not field.vessels[system].clamped
+
+
+def test_stumps_on_one_trunk_share_what_passes_through_it(live):
+    field = field_of(live, vein=False)
+    narrow = halves(live.body.organ, radius=1.2)
+    field.vessels = {"portal_vein": narrow.with_division([2, 4])}
+    field.step(iterations=0)
+    blood = field.processes["circulation"]
+    alone = Haemodynamics().driven_ml_min(narrow)
+    assert len(blood.stumps) == 2
+    assert [stump.driven_ml_min for stump in blood.stumps] == pytest.approx([alone[2], alone[4]])
+    # Each alone would let out nearly what the trunk can bring; together they cannot let out more than it.
+    together = np.minimum(alone[2] + alone[4], alone[1])
+    assert alone[2] + alone[4] > 1.2 * together
+    assert blood.flows_ml_min == pytest.approx((864.0, max(864.0, min(together, alone[0]))))
+    assert "2 branches of the portal vein, up to 2.4 mm wide" in field.events[-1].text

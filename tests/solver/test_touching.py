@@ -101,21 +101,21 @@ def test_a_probe_stops_at_its_force_and_leaves_no_trace(field):
     assert event["force_N"] == pytest.approx(0.6, rel=0.01)
     assert 1.0 < event["depth_mm"] < 14.0
     assert max(event["forces_N"]) < 0.75
-    effort = field.effort["p"]
+    effort = field.effort.tools["p"]
     run(field, Release("p"), Hold(0.2))
     assert "p" not in field.live.loads
     assert np.abs(field.live.displacement).max() < 0.02
     # Elastic: what the probe has put in, it has got back when it is out.
     assert effort.work_mJ > 1.0
-    assert abs(field.effort["p"].work_mJ) < 0.05 * effort.work_mJ
-    assert field.effort["p"].path_mm > 2 * event["depth_mm"]
+    assert abs(field.effort.tools["p"].work_mJ) < 0.05 * effort.work_mJ
+    assert field.effort.tools["p"].path_mm > 2 * event["depth_mm"]
 
 
 def test_work_of_a_press_is_the_energy_of_the_tissue(field):
     rest = field.live._energy
     run(field, Probe("p", 5.0, point_mm=(20.0, 20.0, 30.0)))
     stored = (field.live._energy - rest) / 1000
-    assert field.effort["p"].work_mJ == pytest.approx(stored, rel=0.03)
+    assert field.effort.tools["p"].work_mJ == pytest.approx(stored, rel=0.03)
 
 
 @pytest.mark.parametrize("how", [{"depth_mm": 3.0}, {"force_N": 0.4}])
@@ -158,13 +158,15 @@ def test_a_state_with_a_probe_comes_back_to_the_same_hash(field):
 
 def test_effort_of_a_pull(field):
     run(field, Grasp("g", point_mm=(0.0, 0.0, 30.0)), Pull("g", (0.0, 0.0, 6.0), 0.5))
-    effort = field.effort["g"]
+    effort = field.effort.tools["g"]
     assert effort.path_mm == pytest.approx(6.0)
-    assert effort.peak_N == pytest.approx(np.linalg.norm(field.live._frame(0, 0.0).forces_N["g"]), rel=0.05)
-    assert effort.work_mJ == pytest.approx(0.5 * 6.0 * effort.peak_N, rel=0.2)
+    assert effort.peak_force_N == pytest.approx(
+        np.linalg.norm(field.live._frame(0, 0.0).forces_N["g"]), rel=0.05
+    )
+    assert effort.work_mJ == pytest.approx(0.5 * 6.0 * effort.peak_force_N, rel=0.2)
     run(field, Release("g"), Hold(0.2), Grasp("g", point_mm=(70.0, 0.0, 30.0)))
     # The way between two grasps is not the tissue's business.
-    assert field.effort["g"].path_mm == pytest.approx(6.0)
+    assert field.effort.tools["g"].path_mm == pytest.approx(6.0)
 
 
 def test_tissue_beyond_its_strength_is_told_once_for_each_place(field):

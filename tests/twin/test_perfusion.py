@@ -180,6 +180,14 @@ def test_a_plan_that_cannot_be_carried_out_says_why_beside_the_others(case, tmp_
     assert "has no acts" in " ".join(run.output.split())
 
 
+def test_the_command_tells_how_near_tumours_are(case, tmp_path):
+    run = CliRunner().invoke(app, ["vessels", str(case.path), "--json", str(tmp_path / "v.json")])
+    assert run.exit_code == 0, run.output
+    # This liver has none, and no table of them.
+    assert json.loads((tmp_path / "v.json").read_text())["tumours"] == {}
+    assert "How near" not in run.output
+
+
 def test_alternatives_of_one_file_are_plans(tmp_path):
     rehearsal = Rehearsal("Two ways", [Clamp("all", pringle=True)])
     rehearsal.log.branch("other")
