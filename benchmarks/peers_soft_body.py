@@ -236,10 +236,10 @@ def _mujoco_pull(problem: Any, step_s: float) -> _Record | None:
     volume = np.linalg.det(points[tets[:, 1:]] - points[tets[:, :1]]).sum() / 6.0
     text = f"""<mujoco><option timestep="{step_s}" gravity="0 0 0" integrator="discrete"/>
       <size memory="1G"/><worldbody><flexcomp name="organ" type="direct" dim="3" radius="0.0005"
-      mass="{volume * DENSITY}" point="{' '.join(f'{x:.9g}' for x in (points / 1000).ravel())}"
-      element="{' '.join(map(str, tets.ravel()))}">
+      mass="{volume * DENSITY}" point="{" ".join(f"{x:.9g}" for x in (points / 1000).ravel())}"
+      element="{" ".join(map(str, tets.ravel()))}">
       <contact contype="0" conaffinity="0" selfcollide="none"/>
-      <edge equality="false"/><pin id="{' '.join(map(str, clamped))}"/>
+      <edge equality="false"/><pin id="{" ".join(map(str, clamped))}"/>
       <elasticity young="{1000 * young}" poisson="{poisson}" damping="{MUJOCO_DAMPING}"/>
       </flexcomp></worldbody></mujoco>"""
     model = mujoco.MjModel.from_xml_string(text)

@@ -584,7 +584,9 @@ class Interactive:
         SolverError
             If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
         """
-        self.adopt(self._successor(change, self._averaged, self._factor, self._u, self._holding(), self._loads))
+        self.adopt(
+            self._successor(change, self._averaged, self._factor, self._u, self._holding(), self._loads)
+        )
 
     def prepare(self, change: TopologyChange) -> Future[Successor]:
         """Begin a change beside the frames, which go on; to be adopted (`adopt`) when it is done."""
