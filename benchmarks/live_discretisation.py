@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anatomy.embedding import Embedding
 from anatomy.mesh import OrganMesh
@@ -90,7 +91,7 @@ def pulled(
     return Pulled(np.array(moves), np.array(forces), rest.unknowns, refused)
 
 
-def held_by(mesh: OrganMesh, movement: Movement) -> Array:
+def held_by(mesh: OrganMesh, movement: Movement) -> NDArray[np.int64]:
     """Vertices the movement holds."""
     near = np.linalg.norm(mesh.points - movement.point_mm, axis=1) <= movement.radius_mm
     return np.flatnonzero(near)

@@ -1,10 +1,10 @@
 """Organs and movements of the benchmark `interactive`: what is held, and where it is led.
 
-Organs are the liver (with the vena cava that carries it) and the right kidney of the CT in `../shared/scans/abdomen_ct`,
-meshed from the labels that come with it; where the folder is absent, the liver of the made patient of
-`sample_scans`. A pull takes all tissue around the foremost point within 15 % of the organ's
-length, and leads it 30 mm to the front in 3 s. A palpation stroke
-presses a small patch of the front 8 mm in, leads it 10 mm across, and lets it up again, each in 1 s.
+Organs are the liver (with the vena cava that carries it) and the right kidney of the CT in
+`../shared/scans/abdomen_ct`, meshed from the labels that come with it; where the folder is absent, the liver of the
+made patient of `sample_scans`. A pull takes all tissue around the foremost point within 15 % of the organ's length,
+and leads it 30 mm to the front in 3 s. A palpation stroke presses a small patch of the front 8 mm in, leads
+it 10 mm across, and lets it up again, each in 1 s.
 """
 
 from __future__ import annotations
