@@ -6,10 +6,10 @@ orthogonal decomposition of the twin's own solutions). The patches are thus held
 a move is the force of the tool. Energy and force are those of the live discretisation (`solver.averaged`): its change
 of volume summed exactly, its supports and weight too, its law on sampled cells.
 
-A few further modes, the control, are no part of the answer. What force would move along them, and what a second,
-independent sample of cells says of the equilibrium, estimates on every frame how far the answer is from the full order
-(an estimate by a hierarchy of spaces: Bank & Weiser 1985, Math Comput 44:283); a factor measured on pulls that were
-not trained makes it a length in mm.
+A few further modes, the control, are no part of the answer. What force would move along them, and what a larger sample
+of cells says of the equilibrium, estimates on every frame how far the answer is from the full order (an estimate by a
+hierarchy of spaces: Bank & Weiser 1985, Math Comput 44:283); a factor measured on pulls that were not trained makes
+it a length in mm. It is an estimate and no bound: outside the hull of the trained moves no answer is given at all.
 """
 
 from __future__ import annotations

@@ -185,6 +185,13 @@ class ReducedTier:
         if not self._reduced:
             self.live.move(tool, position)
 
+    def loosen(self, tool: str, share: float) -> None:
+        """Let go by degrees, in the full order; see `Interactive.loosen`."""
+        self._held(tool)
+        self._hand_over("a tool lets go")
+        self.live.loosen(tool, share)
+        self._grip = None
+
     def release(self, tool: str) -> None:
         """Let go; the full order brings the tissue back."""
         self._held(tool)
@@ -278,6 +285,9 @@ class ReducedTier:
         if self.live.loads:
             self._hand_over("another load acts on the tissue")
             return None
+        if self.live.body.attachments is not self._rest.attachments:
+            self._hand_over("the tissue is held by other attachments")
+            return None
         if answer.range.beyond(tuple(moves)) > 0:
             self._hand_over("the pull leaves the trained range")
             return None
@@ -319,7 +329,8 @@ class ReducedTier:
             )
         state = replace(
             self._rest, displacement=u, patches=patches, loads=dict(self.live.loads), time_s=self.time_s,
-            curvature=Curvature(), direction=None, slow=0, stuck=False, frames=0,
+            attachments=self.live.body.attachments, curvature=Curvature(), direction=None, expected=(None, None),
+            slow=0, stuck=False, frames=0, refactoring=None,
         )  # fmt: skip
         self.live.restore(state)
         for name, tool in self._tools.items():
