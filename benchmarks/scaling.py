@@ -7,7 +7,8 @@ that of all processes together, which other work on the machine disturbs less. M
 held, added up.
 
 `python -m benchmarks.scaling write` runs all sizes and writes `docs/scaling.png` and its section of
-`docs/benchmarks.md`; `organtwin bench scaling` prints the rows.
+`docs/benchmarks.md`; `python -m benchmarks.scaling draw` draws the picture again from that section, without a run;
+`organtwin bench scaling` prints the rows.
 """
 
 from __future__ import annotations
@@ -140,6 +141,29 @@ def write(folder: Path = DOCS, progress: Progress = silent) -> None:
         partial.write_text(before + BEGIN + _table(results) + END + after, encoding="utf-8")
 
 
+def draw(folder: Path = DOCS) -> None:
+    """Draw the picture from the section of the benchmarks page in a folder."""
+    section = (folder / "benchmarks.md").read_text(encoding="utf-8").split(BEGIN, 1)[1].split(END, 1)[0]
+    names = (
+        "unknowns",
+        "processes",
+        "newton",
+        "krylov",
+        "seconds",
+        "processor_seconds",
+        "",
+        "megabytes",
+        "reaction_mN",
+    )
+    results = []
+    for line in section.strip().splitlines()[2:]:
+        cells = [float(cell.replace(",", "")) for cell in line.strip("|").split("|")]
+        found = dict(zip(names, cells, strict=True))
+        results.append(found | {"megabytes": 1000 * found["megabytes"]})
+    with whole_or_nothing(folder / "scaling.png") as partial:
+        _draw(results, partial)
+
+
 def _table(results: Sequence[dict[str, float]]) -> str:
     lines = [
         "| unknowns | processes | Newton | Krylov | time (s) | processor time (s) | the same per unknown (µs) "
@@ -179,8 +203,9 @@ def _draw(results: Sequence[dict[str, float]], path: Path) -> None:
             axis.grid(alpha=0.3)
     for axis in axes:
         axis.set_xlim(1e4, 1.2e6)
-        axis.set_ylim(bottom=0)
-    axes[0].legend()
+        # Room above the highest marker, which would else be cut in half.
+        axis.set_ylim(0, 1.08 * axis.dataLim.y1)
+    axes[0].legend(loc="lower right")
     figure.savefig(path, dpi=120, format="png")
     pyplot.close(figure)
 
@@ -188,5 +213,7 @@ def _draw(results: Sequence[dict[str, float]], path: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "solve":
         _solve(int(sys.argv[2]))
+    elif sys.argv[1] == "draw":
+        draw()
     else:
         write()

@@ -3,7 +3,8 @@
 Linear tetrahedra with nodal-averaged dilatation (`solver.averaging` has the theory): cell by cell the isochoric
 energy of the tissue's own law and the unaveraged share of its volumetric energy, vertex by vertex the averaged
 rest, on the outer surface capsule and supports, and gravity. It is the energy of
-`Equilibrium(body, element="P1-averaged")`, term by term, in the OrganMesh order of vertices.
+`Equilibrium(body, element="P1-averaged")`, term by term, in the OrganMesh order of vertices, but for cells that are
+crushed below what the reference tier takes for a solution (`solver.resistance`).
 
 The averaged volumetric stiffness couples second neighbours. `Averaged.tangent` therefore keeps the pressures p as
 unknowns: [[A, Bᵀ], [B, −C]] with C = V/((1 − β) K), whose elimination of p gives exactly the averaged stiffness
@@ -26,6 +27,7 @@ from solver.body import Body
 from solver.errors import SolverError
 from solver.kernels import Kernel, call_kernel, law_kernel, membrane_kernel
 from solver.pairs import both
+from solver.resistance import NEVER_BELOW, RESISTS_BELOW, resist, stiffen
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -110,6 +112,28 @@ class Averaged:
     def vertices(self) -> int:
         """Number of vertices n."""
         return len(self.points)
+
+    # What `solver.reduced` samples and sums of this energy.
+
+    @property
+    def groups(self) -> tuple[_Points, ...]:
+        """Cells of tissue and facets of capsule, by kernel."""
+        return tuple(self._groups)
+
+    @property
+    def average_volume(self) -> Array:
+        """V_i of each average, mm³, shape (q,)."""
+        return self._average_volume
+
+    @property
+    def average_stiffness(self) -> Array:
+        """(1 − β) K of each average, kPa, shape (q,)."""
+        return self._average_stiffness
+
+    @property
+    def supports(self) -> sparse.csr_array:
+        """Stiffness of the attachments, mN/mm, shape (3 n, 3 n)."""
+        return self._supports
 
     # ------------------------------------------------------------------ what the body is made of
 
@@ -255,8 +279,18 @@ class Averaged:
         total += gradient[1]
         total += held.reshape(-1, 3) - self.weight
         energy = 0.5 * float(held @ displacement.ravel()) - float(np.vdot(self.weight, displacement))
-        energy += averaged + float(energies.sum())
+        energy += averaged + float(energies.sum()) + self._resisted(work, total)
         return (energy if np.isfinite(energy) else np.inf), total, smallest
+
+    def _resisted(self, work: _Work, gradient: Array) -> float:
+        """Add the forces of crushed cells (`solver.resistance`); returns their energy."""
+        low = np.flatnonzero(work.J < RESISTS_BELOW)
+        if not len(low):
+            return 0.0
+        if not work.J[low].min() > NEVER_BELOW:
+            return np.inf
+        weight = self._bulk[low] * self.volumes[low]
+        return resist(work.F[low], work.J[low], self.inverse[low], weight, self.tets[low], gradient)
 
     @property
     def _worth(self) -> bool:
@@ -277,6 +311,12 @@ class Averaged:
         both(lambda: deform(0), lambda: deform(1), self._worth)
         work.dilated[0] += work.dilated[1]
         return float(smallest.min())  # not a number where one of them is not
+
+    def strain_energy(self, displacement: Array, floor: float) -> float:
+        """Energy stored in tissue and capsule alone, µJ: without supports and weight; arguments as of `evaluate`."""
+        whole = self.evaluate(displacement, floor)[0]
+        held = float(displacement.ravel() @ (self._supports @ displacement.ravel()))
+        return whole - 0.5 * held + float(np.vdot(self.weight, displacement))
 
     # ------------------------------------------------------------------ tangent
 
@@ -335,6 +375,10 @@ class Averaged:
         np.add.at(total, entries, held)
         diagonal = self.pattern.indptr[3 * self.vertices : -1]
         total[diagonal] -= self._average_volume / self._average_stiffness
+        low = np.flatnonzero((work.J < RESISTS_BELOW) & (work.J > NEVER_BELOW))
+        if len(low):
+            weight = self._bulk[low] * self.volumes[low]
+            stiffen(work.F[low], work.J[low], self.inverse[low], weight, self._cell_entry[low], total)
         return total
 
     def add_blocks(self, values: Array, vertices: Ints, blocks: Array) -> None:
@@ -350,8 +394,8 @@ class Averaged:
             Symmetric, mN/mm.
         """
         i, j = np.triu_indices(3)
-        entry = self._entries(3 * vertices[:, None] + i, 3 * vertices[:, None] + j)
-        np.add.at(values, entry, blocks[:, i, j])
+        first = 3 * np.asarray(vertices, dtype=np.int64)[:, None]
+        np.add.at(values, self._entries((first + i).ravel(), (first + j).ravel()), blocks[:, i, j].ravel())
 
 
 @dataclass(frozen=True)

@@ -159,8 +159,7 @@ class Body:
         change : TopologyChange
             From this body's organ.
         """
-        rows = [change.facet_parts(facets) for facets in self._marked()]
-        parts = [change.after.exterior[row >= 0] for row in rows]
+        parts = [change.after.exterior[rows] for rows in change.parts_of(self._marked())]
         held = len(self.attachments)
         return Body(
             change.after,
@@ -192,8 +191,7 @@ class Body:
                 f"{int((~used).sum())} vertices belong to no tetrahedron; remove them from the mesh."
             )
         names = [*(a.name for a in self.attachments), *self.patches, "raw"]
-        for name, facets in zip(names, self._marked(), strict=True):
-            check_outside(self.organ, facets, name)
+        check_outside(self.organ, zip(names, self._marked(), strict=True))
 
     # ------------------------------------------------------------------ mesh and the maps both ways
 

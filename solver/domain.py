@@ -6,6 +6,7 @@ frame of the live tier, which has no use for it; a `Body` therefore builds its o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -129,8 +130,8 @@ def facet_keys(facets: Index, count: int) -> Index:
     return (a * count + b) * count + c
 
 
-def check_outside(organ: OrganMesh, facets: Index, name: str) -> None:
-    """Refuse a patch of triangles that are not all on the outer surface of an organ.
+def check_outside(organ: OrganMesh, patches: Iterable[tuple[str, Index]]) -> None:
+    """Refuse named patches of triangles that are not all on the outer surface of an organ.
 
     Raises
     ------
@@ -138,9 +139,13 @@ def check_outside(organ: OrganMesh, facets: Index, name: str) -> None:
         Says how many are not.
     """
     count = len(organ.points)
-    outside = int((~np.isin(facet_keys(facets, count), facet_keys(organ.exterior, count))).sum())
-    if outside:
-        raise SolverError(
-            f"{outside} facets of the patch '{name}' are not on the outer surface of the organ; "
-            "choose them from OrganMesh.exterior."
-        )
+    keys = np.sort(facet_keys(organ.exterior, count))
+    for name, facets in patches:
+        wanted = facet_keys(facets, count)
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        outside = int((keys[at] != wanted).sum())
+        if outside:
+            raise SolverError(
+                f"{outside} facets of the patch '{name}' are not on the outer surface of the organ; "
+                "choose them from OrganMesh.exterior."
+            )

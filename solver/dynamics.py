@@ -31,13 +31,16 @@ from anatomy.progress import Progress, silent
 from solver.backend import compile_form, fem, la, ufl
 from solver.body import Body
 from solver.contact import Contacts
-from solver.elements import DEGREE, Element, ElementName, make_element
-from solver.equilibrium import AUGMENTATIONS, State, start_from
+from solver.damping import Damping, Viscosity
+from solver.elements import Element, ElementName, make_element
+from solver.equilibrium import AUGMENTATIONS
 from solver.errors import SolverError
+from solver.generalised_alpha import Scheme
 from solver.linear import Factor
 from solver.loads import Load
 from solver.materials import PronySeries
 from solver.relaxation import Relaxation
+from solver.state import State, start_from
 from solver.stepping import (
     FOLDED,
     MINIMUM_JACOBIAN,
@@ -57,30 +60,7 @@ RELATIVE_RESIDUAL = 1e-9
 RESTING = 1e-10
 NEWTON_ITERATIONS = 20
 SMALLEST_PART = 1 / 64
-
-
-@dataclass(frozen=True)
-class Damping:
-    """Viscous damping.
-
-    Parameters
-    ----------
-    mass_per_s : float
-        Force per momentum, 1/s (Rayleigh's α); every free vibration decays as exp(−mass_per_s t / 2).
-    viscosity_kPa_s : float
-        η of the Kelvin–Voigt stress 2 η d, kPa s.
-    """
-
-    mass_per_s: float = 0.0
-    viscosity_kPa_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value, unit in (
-            ("mass-proportional damping", self.mass_per_s, "1/s"),
-            ("viscosity", self.viscosity_kPa_s, "kPa s"),
-        ):
-            if not (np.isfinite(value) and value >= 0):
-                raise SolverError(f"The {name} is {value:g} {unit}; it must be zero or positive.")
+NO_DAMPING = Damping()
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,30 +105,6 @@ class Instant:
     steps: int
 
 
-class _Scheme:
-    """Constants of the generalised-α method for one step, and the algebra that follows from them."""
-
-    def __init__(self, rho: float, inertia: bool, dt: float) -> None:
-        self.dt, self.inertia = dt, inertia
-        self.am = (2 * rho - 1) / (rho + 1)
-        self.af = rho / (rho + 1) if inertia else 0.0
-        self.gamma = 0.5 - self.am + self.af
-        self.beta = 0.25 * (1 - self.am + self.af) ** 2
-        self.acceleration_slope = (1 - self.am) / ((1 - self.af) * self.beta * dt**2) if inertia else 0.0
-        self.velocity_slope = self.gamma / (self.beta * dt) if inertia else 1 / dt
-
-    def end(self, x: Array, u: Array) -> Array:
-        """Displacement at the end of the step from that at the time of balance."""
-        return (x - self.af * u) / (1 - self.af)
-
-    def rates(self, moved: Array, v: Array, a: Array) -> tuple[Array, Array]:
-        """Velocity and acceleration at the end of a step in which the displacement changed by `moved`."""
-        if not self.inertia:
-            return moved / self.dt, np.zeros_like(a)
-        after = moved / (self.beta * self.dt**2) - v / (self.beta * self.dt) + (1 - 0.5 / self.beta) * a
-        return v + self.dt * ((1 - self.gamma) * a + self.gamma * after), after
-
-
 class Dynamics:
     """Movement of a body.
 
@@ -186,7 +142,7 @@ class Dynamics:
         element: ElementName = "P2-P1",
         loads: Sequence[Load] = (),
         rho_infinity: float = 0.8,
-        damping: Damping = Damping(),
+        damping: Damping = NO_DAMPING,
         relaxation: PronySeries | Mapping[str, PronySeries] | None = None,
         relaxed: bool = True,
         inertia: bool = True,
@@ -198,7 +154,7 @@ class Dynamics:
         self.body, self.rho_infinity, self.damping, self.inertia = body, rho_infinity, damping, inertia
         self.element: Element = make_element(body, element, loads)
         self.relaxation = None if relaxation is None else Relaxation(self.element, relaxation, relaxed)
-        self._viscous = _Viscosity(self.element, damping.viscosity_kPa_s)
+        self._viscous = Viscosity(self.element, damping.viscosity_kPa_s)
         self._mass = _mass_matrix(self.element)
         self.start()
 
@@ -344,7 +300,7 @@ class Dynamics:
 
     def _advance(self, dt: float, fixed: Index, final: Array, share: float) -> tuple[Array, int]:
         """One time step in which held unknowns go a share of the way to where they end; reactions, iterations."""
-        scheme = _Scheme(self.rho_infinity, self.inertia, dt)
+        scheme = Scheme(self.rho_infinity, self.inertia, dt)
         ends = self._u[fixed] + share * (final - self._u[fixed])
         held_v, held_a = self._rates_of_held(ends - self._u[fixed], dt, fixed)
         self._at(self.time_s + (1 - scheme.af) * dt)
@@ -405,7 +361,7 @@ class _Step:
     """Newton's method for one time step; the unknown is the state at the time of balance."""
 
     def __init__(
-        self, motion: Dynamics, scheme: _Scheme, fixed: Index, ends: Array, held_v: Array, held_a: Array
+        self, motion: Dynamics, scheme: Scheme, fixed: Index, ends: Array, held_v: Array, held_a: Array
     ) -> None:
         self.motion, self.scheme, self.element, self.fixed = motion, scheme, motion.element, fixed
         self.u, self.v, self.a = motion._u, motion._v, motion._a
@@ -501,51 +457,6 @@ class _Step:
         tangent = self.element.tangent(x)
         added.resize(tangent.shape)
         return csr_matrix(tangent + added)
-
-
-class _Viscosity:
-    """Forces of the Kelvin–Voigt stress 2 η d: ∫ J 2η d : (grad δu F⁻¹) dX with d = sym(grad v F⁻¹)."""
-
-    def __init__(self, element: Element, viscosity_kPa_s: float) -> None:
-        self.element, self.none = element, viscosity_kPa_s == 0
-        if self.none:
-            return
-        mixed = element.mixed
-        self._velocity = fem.Function(element.space)
-        self._slope = fem.Constant(element.body.mesh, 0.0)
-        test, trial = ufl.TestFunction(element.space), ufl.TrialFunction(element.space)
-        u, v, w = (ufl.split(f)[0] if mixed else f for f in (element.state, self._velocity, test))
-        inverse = ufl.inv(ufl.Identity(3) + ufl.grad(u))
-        J = ufl.det(ufl.Identity(3) + ufl.grad(u))
-        eta = fem.Constant(element.body.mesh, float(viscosity_kPa_s))
-        rate = ufl.sym(ufl.grad(v) * inverse)
-        dx = element.body.dx(metadata={"quadrature_degree": DEGREE[element.name] or 1})
-        residual = 2 * eta * J * ufl.inner(rate, ufl.grad(w) * inverse) * dx
-        tangent = ufl.derivative(residual, element.state, trial)
-        tangent += self._slope * ufl.derivative(residual, self._velocity, trial)
-        self._residual, self._tangent = compile_form(residual), compile_form(tangent)
-        self._matrix = fem.create_matrix(self._tangent, block_mode=la.BlockMode.expanded)
-
-    def _put(self, x: Array, velocity: Array) -> None:
-        self.element.state.x.array[:] = x
-        self._velocity.x.array[:] = velocity
-
-    def residual(self, x: Array, velocity: Array) -> Array:
-        """Viscous forces, mN."""
-        if self.none:
-            return np.zeros_like(x)
-        self._put(x, velocity)
-        return np.array(fem.assemble_vector(self._residual).array)
-
-    def tangent(self, x: Array, velocity: Array, slope: float) -> csr_matrix:
-        """Their derivative where the velocity changes by `slope` times the displacement."""
-        if self.none:
-            return csr_matrix((len(x), len(x)))
-        self._put(x, velocity)
-        self._slope.value[()] = slope
-        self._matrix.data[:] = 0.0
-        fem.assemble_matrix(self._matrix, self._tangent)
-        return self._matrix.to_scipy()
 
 
 def _mass_matrix(element: Element) -> csr_matrix:

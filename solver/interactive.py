@@ -15,10 +15,11 @@ numbers; with a time budget it returns the best state when time is up and goes o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,7 @@ from anatomy.progress import Progress, silent
 from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
+from solver.coupling import coupled_step
 from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
@@ -42,6 +44,7 @@ from solver.topology import TopologyChange
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
+T = TypeVar("T")
 
 CONVERGED_MM = 0.01
 # No iterate has a tetrahedron below this share of its volume. Lower than the 0.3 the reference tier asks of a
@@ -82,11 +85,13 @@ class Snapshot:
     factored_at: Array
     curvature: Curvature
     direction: Array | None
+    expected: tuple[Array | None, Array | None]
     slow: int
     stuck: bool
     frames: int
     refactoring: Future[tuple[Factor, Response, Array]] | None
     due_s: float
+    hops: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Interactive:
@@ -139,9 +144,16 @@ class Interactive:
         self._patches: dict[str, Patch] = {}
         self._load: Array | None = None
         self._loads: dict[str, LiveLoad] = {}
+        # What coupled loads were foreseen to add to the gradient at the end of the last step, and of the next one.
+        self._expected: Array | None = None
+        self._foreseen: Array | None = None
+        # How far the tools of loads have moved since the last step, mm.
+        self._hops: dict[str, Array] = {}
         self._curvature = Curvature()
         self._measured: tuple[Array, float, float] | None = None
         self._worker: ThreadPoolExecutor | None = None
+        self._maker: ThreadPoolExecutor | None = None
+        self._made: Future[Any] | None = None
         self._refactoring: Future[tuple[Factor, Response, Array]] | None = None
         self._due_s = 0.0
         self.time_s = 0.0
@@ -252,8 +264,29 @@ class Interactive:
 
     def add_load(self, name: str, load: LiveLoad) -> None:
         """Let a load act from now on, in place of one of the same name."""
+        if name not in self._loads:
+            self._expected = None
         self._loads[name] = load
         self._reconsider()
+
+    def steer(self, name: str, position_mm: ArrayLike) -> None:
+        """Tell the tool of a load where to go; it goes there in the next steps.
+
+        Parameters
+        ----------
+        name : str
+        position_mm : array-like, shape (3,)
+            LPS millimetres.
+
+        Raises
+        ------
+        SolverError
+            If there is no load of that name, or it has no tool.
+        """
+        if name not in self._loads:
+            raise SolverError(f"There is no load '{name}' on the tissue.")
+        self._loads[name] = self._loads[name].to(_vector(position_mm, "The tool's position"))
+        self._stuck = False
 
     def remove_load(self, name: str) -> None:
         """Let a load act no more.
@@ -266,6 +299,7 @@ class Interactive:
         if name not in self._loads:
             raise SolverError(f"There is no load '{name}' on the tissue.")
         del self._loads[name]
+        self._expected = None
         self._reconsider()
 
     def _reconsider(self) -> None:
@@ -273,9 +307,21 @@ class Interactive:
         self._accept(self._u, *self._evaluate(self._u))
         self._stuck, self._slow = False, 0
 
-    def refresh_supports(self) -> None:
-        """See the body's attachments anew, after one was divided."""
-        self.body.check_supported(self._all_held())
+    def hold_by(self, attachments: Sequence[Attachment]) -> None:
+        """Take the body's attachments in another state, divided or not.
+
+        Raises
+        ------
+        SolverError
+            If a piece of the body would be held by nothing; then nothing has changed.
+        """
+        before = self.body.attachments
+        self.body.hold_by(attachments)
+        try:
+            self.body.check_supported(self._all_held())
+        except SolverError:
+            self.body.hold_by(before)
+            raise
         # Snapshots keep the discretisation they were made with.
         self._averaged = self._averaged.reshaped(self._averaged.points)
         self._refactoring = None
@@ -339,7 +385,7 @@ class Interactive:
             largest, mean = self._distance()
             if followed and not done:
                 self._learn_cost(time.perf_counter() - started)
-            if largest < IDLE_MM and not self._lag():
+            if largest < self._idle_mm() and not self._lag():
                 break
             if self._stuck or (iterations is not None and done >= iterations):
                 break
@@ -414,11 +460,35 @@ class Interactive:
     def _next_step(self) -> Array:
         """Quasi-Newton step from the present state, mm, computed once."""
         if self._direction is None:
+            coupled = self._coupled()
+            if coupled:
+                self._direction = self._coupled_step(coupled)
+                return self._direction
             self._direction = self._curvature.direction(self._free_gradient, self._response.to_force)
             if float(np.vdot(self._direction, self._free_gradient)) > 0:
                 self._curvature.clear()
                 self._direction = -self._response.to_force(self._free_gradient)
         return self._direction
+
+    def _coupled(self) -> dict[str, LiveLoad]:
+        return {name: load for name, load in self._loads.items() if load.coupled}
+
+    def _coupled_step(self, coupled: dict[str, LiveLoad]) -> Array:
+        """The tissue's own step, corrected by what coupled loads answer on the way."""
+        expected = self._expected
+        if expected is None:
+            expected = np.zeros_like(self._u)
+        own = self._own_gradient() + expected
+        own.reshape(-1)[self._response.held] = 0.0
+        while True:
+            answer = self._curvature.direction(own, self._response.to_force)
+            step, foreseen = coupled_step(
+                self._response, coupled, self.positions, answer, expected, self._hops
+            )
+            if not len(self._curvature) or float(np.vdot(step, self._free_gradient)) <= 0:
+                self._foreseen = foreseen
+                return step
+            self._curvature.clear()
 
     def _distance(self) -> tuple[float, float]:
         """Estimated distance to the converged state, mm: largest over vertices, and mean."""
@@ -428,19 +498,26 @@ class Interactive:
             self._measured = step, float(lengths.max()), float(lengths.mean())
         return self._measured[1:]
 
+    def _idle_mm(self) -> float:
+        """Iterations of a step stop here; errors of steps in time add up, so that a load that counts it
+        may ask for less."""
+        return min([IDLE_MM, *(load.tolerance_mm for load in self._loads.values())])
+
     def _lag(self) -> float:
         """How far the tissue is behind the tools, mm."""
-        return max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
+        tools = max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
+        return max([tools, *(load.lag_mm for load in self._loads.values())])
 
     def _follow(self) -> bool:
         """Carry the patches after their tools; True if any moved."""
+        self._advance_tools()
         waiting = {name: p for name, p in self._patches.items() if p.holding and np.any(p.pending_mm)}
         for name in [name for name, patch in waiting.items() if not len(patch.vertices)]:
             # What it held was taken out and is carried away in its jaws.
             waiting.pop(name).pending_mm = np.zeros(3)
         if not waiting:
             return False
-        part = min(1.0, ADVANCE_MM / self._lag())
+        part = min(1.0, ADVANCE_MM / max(float(np.linalg.norm(p.pending_mm)) for p in waiting.values()))
         lift = sum(self._response.to_shift(name, p.pending_mm) for name, p in waiting.items())
         # What the last frame found still missing is put in with the move, for one evaluation of both.
         correction = self._direction if self._direction is not None and self._distance()[0] < 1.0 else None
@@ -464,12 +541,23 @@ class Interactive:
         self._stuck = True
         return False
 
+    def _advance_tools(self) -> None:
+        """Let the tools of loads go on; how far each has gone since the last iteration is kept."""
+        before = {name: load.tools_mm().get(name) for name, load in self._loads.items()}
+        self._replace_loads(lambda load: load.followed(self.positions))
+        for name, place in before.items():
+            if place is not None:
+                hop = self._loads[name].tools_mm()[name] - place
+                if np.any(hop):
+                    self._hops = {**self._hops, name: self._hops.get(name, np.zeros(3)) + hop}
+
     def _iterate(self) -> None:
         """One quasi-Newton step along which the energy falls."""
         started = time.perf_counter()
         step = self._next_step()
         length = self._distance()[0]
-        step = step * min(1.0, LONGEST_STEP_MM / length)
+        step = step * min(1.0, LONGEST_STEP_MM / max(length, 1e-300))
+        step = step * min([1.0, *(load.allowed_share(self.positions, step) for load in self._loads.values())])
         slope = float(np.vdot(step, self._free_gradient))
         rounding = 1e-12 * (abs(self._energy) + 1.0)
         share = 1.0
@@ -488,12 +576,22 @@ class Interactive:
         else:
             self._give_way()
             return
-        before = self._free_gradient
+        before, self._expected = self._own_gradient(), self._foreseen
+        self._hops = {}
         self._accept(u, energy, gradient, smallest)
-        self._curvature.learn(share * step, self._free_gradient - before)
+        self._curvature.learn(share * step, self._own_gradient() - before)
         poor = self._distance()[0] > max(POOR_CONTRACTION * length, CONVERGED_MM)
         self._slow = self._slow + 1 if poor else 0
         self._learn_cost(time.perf_counter() - started)
+
+    def _own_gradient(self) -> Array:
+        """The free gradient without what coupled loads add, which the curvature has not to learn."""
+        own = self._free_gradient
+        for load in self._coupled().values():
+            added = load.evaluate(self.positions)[1]
+            added.reshape(-1)[self._response.held] = 0.0
+            own = own - added
+        return own
 
     def _learn_cost(self, spent_s: float) -> None:
         """Running mean of what an iteration takes; to follow a tool costs the same, one assembly and one solve."""
@@ -518,11 +616,19 @@ class Interactive:
             return
         if not beside:
             self._refactor()
-        elif self._refactoring is None:
+        elif self._refactoring is None and (self._made is None or self._made.done()):
             self._due_s = REFACTORING_S + self._factor.operations / REFACTORING_PER_S
             self._refactoring = self._beside.submit(
                 self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
             )
+
+    def beside(self, job: Callable[[], T]) -> Future[T]:
+        """Have a job done in a thread of its own, after those given before it; meanwhile no tangent is begun anew."""
+        if self._maker is None:
+            self._maker = ThreadPoolExecutor(1, thread_name_prefix="topology", initializer=alone)
+        made = self._maker.submit(job)
+        self._made = made
+        return made
 
     @property
     def _beside(self) -> ThreadPoolExecutor:
@@ -534,7 +640,11 @@ class Interactive:
     def _factored(
         self, u: Array, patches: dict[str, Ints], loads: tuple[LiveLoad, ...]
     ) -> tuple[Factor, Response, Array]:
-        return *factored(self._averaged, self._factor, u, patches, list(loads)), u
+        factor, response = factored(self._averaged, self._factor, u, patches, list(loads))
+        if self._expected is not None:
+            # Where a tool touches, the new tangent is asked beside the frames too.
+            response.columns(np.flatnonzero(self._expected.any(axis=1)))
+        return factor, response, u
 
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
@@ -569,7 +679,7 @@ class Interactive:
 
     # ------------------------------------------------------------------ topology
 
-    def change(self, change: TopologyChange) -> None:
+    def change(self, change: TopologyChange, body: Body | None = None) -> None:
         """Go on on another mesh, at once.
 
         What the tools hold, the loads and the state itself are carried; the tangent is factored anew.
@@ -578,33 +688,29 @@ class Interactive:
         ----------
         change : TopologyChange
             From the present mesh, `body.organ`.
+        body : Body, optional
+            The body on it, where there is one already, every piece of which is held.
 
         Raises
         ------
         SolverError
             If a piece would be held by nothing, or the change folds the tissue; then nothing has changed.
         """
-        self.adopt(
-            self._successor(change, self._averaged, self._factor, self._u, self._holding(), self._loads)
-        )
+        self.adopt(self.successor_maker()(change, body))
 
-    def prepare(self, change: TopologyChange) -> Future[Successor]:
-        """Begin a change beside the frames, which go on; to be adopted (`adopt`) when it is done."""
-        state = self._u.copy(), self._holding(), dict(self._loads)
-        return self._beside.submit(self._successor, change, self._averaged, self._factor, *state)
+    def successor_maker(self) -> Callable[[TopologyChange, Body | None], Successor]:
+        """What makes the successor of the present state after a change, in any thread and wherever the state has gone.
 
-    def _successor(
-        self,
-        change: TopologyChange,
-        averaged: Averaged,
-        factor: Factor,
-        u: Array,
-        patches: Mapping[str, Ints],
-        loads: Mapping[str, LiveLoad],
-    ) -> Successor:
-        if change.before is not averaged.body.organ:
-            raise SolverError("The change starts from another mesh than the present one; make it anew.")
-        return make_successor(change, averaged, factor, u, patches, loads, FLOOR_JACOBIAN)
+        The successor is to be adopted (`adopt`); arguments of what is returned are those of `change`.
+        """
+        averaged, factor, u = self._averaged, self._factor, self._u
+        held, loads = self._holding(), dict(self._loads)
+
+        def make(change: TopologyChange, body: Body | None = None) -> Successor:
+            _check_start(change, averaged.body)
+            return make_successor(change, averaged, factor, u, held, loads, FLOOR_JACOBIAN, body)
+
+        return make
 
     def adopt(self, successor: Successor) -> None:
         """Go on on the mesh of a change, from where the tissue is now.
@@ -616,8 +722,7 @@ class Interactive:
             present one; then nothing has changed.
         """
         change = successor.change
-        if change.before is not self.body.organ:
-            raise SolverError("The change starts from another mesh than the present one; make it anew.")
+        _check_start(change, self.body)
         u = change.interpolate(self._u)
         check_unfolded(successor.averaged, u, FLOOR_JACOBIAN)
         loads = {name: load.carried(change) for name, load in self._loads.items()}
@@ -627,6 +732,7 @@ class Interactive:
         self._topologies += 1
         self.topology = self._topologies
         self._refactoring = None
+        self._expected, self._foreseen, self._hops = None, None, {}
         self._curvature.clear()
         self._use(successor.factor, successor.response, successor.at)
         self._take_hold()
@@ -639,7 +745,8 @@ class Interactive:
             self.body, self.body.attachments, self._averaged, self.topology,
             self._u.copy(), {n: p.copy() for n, p in self._patches.items()}, dict(self._loads), self.time_s,
             self._factor, self._factored_at, self._curvature.copy(),
-            self._direction, self._slow, self._stuck, self._frames, self._refactoring, self._due_s,
+            self._direction, (self._expected, self._foreseen), self._slow, self._stuck, self._frames,
+            self._refactoring, self._due_s, self._hops,
         )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -654,19 +761,32 @@ class Interactive:
         self._factor, self._factored_at = snapshot.factor, snapshot.factored_at
         self._response = Response(self._factor, self._averaged.vertices, self._holding())
         self._curvature = snapshot.curvature.copy()
+        self._expected = self._foreseen = None
         self._take_hold()
         self._direction, self._slow = snapshot.direction, snapshot.slow
+        self._expected, self._foreseen = snapshot.expected
         self._stuck, self._frames = snapshot.stuck, snapshot.frames
         self._refactoring, self._due_s = snapshot.refactoring, snapshot.due_s
+        self._hops = dict(snapshot.hops)
 
     def reset(self) -> None:
-        """Go back to where the tissue rested at first, whole, with no tool on it."""
+        """Go back to where the tissue rested at first, whole, with no tool on it and every attachment as it was."""
         self.restore(self._rest)
 
     @property
     def displacement(self) -> Array:
         """From the scanned shape, shape (n, 3), float64, mm, OrganMesh order."""
         return self._u - self.body.scanned_displacement
+
+    @property
+    def forces_N(self) -> dict[str, Array]:
+        """Force with which each tool acts on the tissue, shape (3,), N, LPS."""
+        return self._forces()
+
+    @property
+    def strain_energy_mJ(self) -> float:
+        """Energy stored in tissue and capsule, against the stress-free shape, mJ."""
+        return self._averaged.strain_energy(self._u, 0.0) / 1000.0
 
     def _forces(self) -> dict[str, Array]:
         forces = {
@@ -702,7 +822,7 @@ class Interactive:
 
 
 def reference_error(live: Interactive) -> tuple[float, float]:
-    """Distance of the live state to the converged equilibrium of the same discretisation and held patches.
+    """Distance of the live state to the converged equilibrium of the same discretisation, held patches and loads.
 
     Newton's method of the reference tier, with its own assembly and its own factorisation, goes on from the live
     state to a relative residual of `solver.equilibrium.RELATIVE_RESIDUAL`.
@@ -721,16 +841,23 @@ def reference_error(live: Interactive) -> tuple[float, float]:
     SolverError
         If a tool is letting go (its force is not a prescribed displacement), or Newton's method fails.
     """
+    from solver.acting import Acting, outer_loads
     from solver.equilibrium import Equilibrium
 
-    body = live.body
+    body, loads = live.body, outer_loads(live.loads.values())
     if len(live.tools) != len(live.snapshot().patches):
         raise SolverError("A tool is letting go; compare when it has been released.")
     u = live.displacement
     held = np.concatenate([np.zeros(0, dtype=np.int64), *(live.held_by(tool) for tool in live.tools)])
-    found = Equilibrium(body, element="P1-averaged").solve(prescribed=(held, u[held]), start=u)
+    acting = [Acting(loads)] if loads else []
+    found = Equilibrium(body, "P1-averaged", acting).solve(prescribed=(held, u[held]), start=u)
     error = np.linalg.norm(found.displacement - u, axis=1)
     return float(error.mean()), float(error.max())
+
+
+def _check_start(change: TopologyChange, body: Body) -> None:
+    if change.before is not body.organ:
+        raise SolverError("The change starts from another mesh than the present one; make it anew.")
 
 
 def _same(first: dict[str, Ints], second: dict[str, Ints]) -> bool:

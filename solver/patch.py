@@ -72,7 +72,7 @@ class Patch:
         displacement : ndarray, shape (n', 3)
             Of the vertices after it, from the stress-free shape, mm.
         """
-        vertices = carried_vertices(change, self.vertices)
+        vertices = change.carried_between(self.vertices)
         load = np.zeros((len(change.before.points), 3))
         load[self.vertices] = self.load_mN
         # A force on a vertex that was parted pulls its copies with one half each.
@@ -82,28 +82,6 @@ class Patch:
             vertices, self.point_mm, displacement[vertices] - (self.moved_mm - self.pending_mm), self.radius_mm,
             self.moved_mm.copy(), self.pending_mm.copy(), self.share, load[first] / heirs[first, None],
         )  # fmt: skip
-
-
-def carried_vertices(change: TopologyChange, held: Ints) -> Ints:
-    """Vertices after a change that a tool holds which held some before: those that lie between held ones.
-
-    Parameters
-    ----------
-    change : TopologyChange
-    held : ndarray, shape (k,), int64
-
-    Returns
-    -------
-    ndarray, shape (k',), int64
-        Sorted. A held vertex that was moved along an edge stays held; what was taken out is missing.
-    """
-    holds = np.zeros(len(change.before.points), dtype=bool)
-    holds[held] = True
-    between = holds[change.parents].all(axis=1)
-    lost = holds.copy()
-    lost[change.parents[between].ravel()] = False
-    nearer = change.parents[np.arange(len(between)), (change.weight > 0.5).astype(np.int64)]
-    return np.flatnonzero(between | lost[nearer])
 
 
 def find_patch(

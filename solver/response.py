@@ -17,6 +17,9 @@ from solver.factor import Factor
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# Columns are kept for at most this many vertices.
+MOST_KEPT = 600
+
 
 class Response:
     """Linear answer of a body of which some vertices are held.
@@ -39,6 +42,8 @@ class Response:
         self.held = (3 * held[:, None] + np.arange(3)).ravel()
         self._held = factor.hold(self.held) if len(held) else None
         self._lift: dict[str, Array] = {}
+        self._row: dict[int, int] = {}
+        self._columns = np.zeros((0, self._n))
 
     def _lifts(self, tool: str) -> Array:
         """Answers to shifts of a tool's patch by 1 mm along x, y, z, shape (3, 3 n); found when first asked for."""
@@ -79,6 +84,44 @@ class Response:
         self._right[: self._n] = force.ravel()
         self._right[self.held] = 0.0
         return self.factor.solve(self._right, self._held)[: self._n].reshape(-1, 3)
+
+    def columns(self, vertices: Ints) -> Array:
+        """Displacements of the held body under unit forces along x, y, z of each vertex.
+
+        Worked out once for each vertex and kept.
+
+        Parameters
+        ----------
+        vertices : ndarray, shape (k,), int64
+
+        Returns
+        -------
+        ndarray, shape (3 k, 3 n), float64
+            mm/mN.
+        """
+        missing = [int(v) for v in vertices if int(v) not in self._row]
+        if missing and len(self._row) + len(missing) > MOST_KEPT:
+            self._row.clear()
+            missing = [int(v) for v in vertices]
+        rows = 3 * (len(self._row) + len(missing))
+        if rows > len(self._columns):
+            larger = np.zeros((max(rows, 2 * len(self._columns)), self._n))
+            larger[: len(self._columns)] = self._columns
+            self._columns = larger
+        for vertex in missing:
+            # One vertex at a time, so that a column does not depend on which others were wanted with it.
+            row = 3 * len(self._row)
+            self._columns[row : row + 3] = self._to_unit_forces(vertex)
+            self._row[vertex] = row
+        first = np.array([self._row[int(v)] for v in vertices], dtype=np.int64)
+        return self._columns[(first[:, None] + np.arange(3)).ravel()]
+
+    def _to_unit_forces(self, vertex: int) -> Array:
+        force, found = np.zeros((self._n // 3, 3)), np.zeros((3, self._n))
+        for axis in range(3):
+            force[vertex] = np.eye(3)[axis]
+            found[axis] = self.to_force(force).ravel()
+        return found
 
     def to_shift(self, tool: str, shift_mm: Array) -> Array:
         """Displacement, shape (n, 3), mm, when a tool's patch is shifted and the others are held."""

@@ -276,6 +276,11 @@ def _bspline(t: Array, order: int) -> Array:
     return np.stack(rows, axis=1)
 
 
+def inside(point: Array, corners: Array) -> bool:
+    """Whether a point, shape (3,), is inside of a closed surface of triangles turned outwards, shape (f, 3, 3)."""
+    return bool(_solid_angle(point[None], corners)[0] > 2 * np.pi)
+
+
 def _solid_angle(points: Array, corners: Array) -> Array:
     """Solid angle of all triangles, shape (f, 3, 3), seen from points, shape (k, 3)."""
     a, b, c = (corners[None, :, i] - points[:, None] for i in range(3))

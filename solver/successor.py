@@ -19,7 +19,6 @@ from solver.body import Body
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
 from solver.live_load import LiveLoad
-from solver.patch import carried_vertices
 from solver.response import Response
 from solver.topology import TopologyChange
 
@@ -62,6 +61,7 @@ def make_successor(
     patches: Mapping[str, Ints],
     loads: Mapping[str, LiveLoad],
     floor: float,
+    body: Body | None = None,
 ) -> Successor:
     """The live tissue after a change of topology.
 
@@ -79,21 +79,29 @@ def make_successor(
     loads : mapping of str to LiveLoad
     floor : float
         Smallest volume ratio a tetrahedron may have.
+    body : Body, optional
+        After the change, where there is one already, known to be held.
 
     Raises
     ------
     SolverError
         If a piece would be held by nothing, or the change folds the tissue.
     """
-    body = averaged.body.changed(change)
-    held = {name: carried_vertices(change, vertices) for name, vertices in patches.items()}
-    body.check_supported(np.concatenate([np.zeros(0, dtype=np.int64), *held.values()]))
+    held = {name: change.carried_between(vertices) for name, vertices in patches.items()}
+    if body is None:
+        body = averaged.body.changed(change)
+        body.check_supported(np.concatenate([np.zeros(0, dtype=np.int64), *held.values()]))
     after = Averaged(body)
     at = change.interpolate(displacement)
     check_unfolded(after, at, floor)
     empty = factor.extended(after.pattern, after.node, after.points, after.negative, change.parents)
     carried = [load.carried(change) for load in loads.values()]
-    filled, response = factored(after, empty, at, held, carried)
+    try:
+        filled, response = factored(after, empty, at, held, carried)
+    except SolverError:
+        # Where the tissue buckles now, its tangent at the scanned shape still tells the stiff directions.
+        at = body.scanned_displacement
+        filled, response = factored(after, empty, at, held, [])
     return Successor(change, body, after, filled, response, at)
 
 

@@ -67,6 +67,26 @@ def check_supported(
             )
 
 
+def unheld_pieces(body: Body, held: Index) -> Index:
+    """Numbers of the connected pieces (`body.components`) that could move rigidly without resistance.
+
+    Parameters
+    ----------
+    body : Body
+    held : ndarray, shape (k,), int64
+        Vertices that tools hold. A single one keeps a piece, which may turn around it.
+    """
+    return np.array(
+        [
+            piece
+            for piece in range(int(body.components.max()) + 1)
+            if not (body.components[held] == piece).any()
+            and _free_modes(body, body.components == piece, held[:0], np.zeros((0, 3)), ())
+        ],
+        dtype=np.int64,
+    )
+
+
 def _free_modes(
     body: Body, mine: NDArray[np.bool_], held: Index, holds: Array, loads: Sequence[Any]
 ) -> list[str]:

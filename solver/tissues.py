@@ -82,6 +82,8 @@ class Toughness:
     source : str
     confidence : str
         As that of a `Tissue`.
+    note : str
+        What a person should know of it.
     """
 
     energy_J_m2: float
@@ -89,12 +91,43 @@ class Toughness:
     high_J_m2: float
     source: str
     confidence: str = "transferred"
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.low_J_m2 <= self.energy_J_m2 <= self.high_J_m2:
             raise SolverError(
                 f"Toughness: {self.energy_J_m2:g} J/m² does not lie in its range of {self.low_J_m2:g} to "
                 f"{self.high_J_m2:g} J/m², which must be positive."
+            )
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far a tissue can be stretched before it tears.
+
+    Parameters
+    ----------
+    strain : float
+        First principal stretch at failure, less 1.
+    spread : float
+        Standard deviation.
+    source : str
+    confidence : str
+        As that of a `Tissue`.
+    note : str
+    """
+
+    strain: float
+    spread: float
+    source: str
+    confidence: str = "transferred"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.strain > 0 and 0 <= self.spread < self.strain):
+            raise SolverError(
+                f"Strength: a strain at failure of {self.strain:g} ± {self.spread:g} is not possible; both must be "
+                "positive, the spread smaller."
             )
 
 
@@ -146,6 +179,7 @@ class Tissue:
         How its stress relaxes, where published.
     thermal : ThermalConstants or None
     toughness : Toughness or None
+    strength : Strength or None
     """
 
     name: str
@@ -160,6 +194,7 @@ class Tissue:
     relaxation: PronySeries | None = None
     thermal: ThermalConstants | None = None
     toughness: Toughness | None = None
+    strength: Strength | None = None
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -177,15 +212,20 @@ def nearly_incompressible(law: Law, ratio: float = BULK_TO_SHEAR) -> Compressibi
     return Compressibility(ratio * law.initial_shear_kPa)
 
 
+# Tables of `tissues.toml` beside the tissues themselves, which may name an entry of each.
+TABLES = ("membranes", "thermal", "toughness", "strength")
+
+
 @dataclass(frozen=True)
 class TissueTable:
-    """What `tissues.toml` holds, each by its name: tissues, membranes, thermal constants, toughness and ligaments."""
+    """What `tissues.toml` holds, each by its name: tissues, and what belongs to them."""
 
     tissues: Mapping[str, Tissue]
     membranes: Mapping[str, Membrane]
     thermal: Mapping[str, ThermalConstants]
     toughness: Mapping[str, Toughness]
     ligaments: Mapping[str, Ligament]
+    strength: Mapping[str, Strength]
 
 
 @cache
@@ -221,14 +261,17 @@ def read_table(text: str) -> TissueTable:
         entries: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SolverError(f"The tissue table is not valid TOML: {error}.") from error
-    parts = {name: entries.pop(name, {}) for name in ("membranes", "thermal", "toughness", "ligaments")}
+    parts = {name: entries.pop(name, {}) for name in (*TABLES, "ligaments")}
     membranes = {name: _membrane(name, entry) for name, entry in parts["membranes"].items()}
     thermal = {name: _record(ThermalConstants, name, entry) for name, entry in parts["thermal"].items()}
     toughness = {name: _record(Toughness, name, entry) for name, entry in parts["toughness"].items()}
     ligaments = {name: _record(Ligament, name, entry) for name, entry in parts["ligaments"].items()}
-    named: dict[str, Mapping[str, Any]] = {"capsule": membranes, "thermal": thermal, "toughness": toughness}
+    strength = {name: _record(Strength, name, entry) for name, entry in parts["strength"].items()}
+    named: dict[str, Mapping[str, Any]] = {
+        "capsule": membranes, "thermal": thermal, "toughness": toughness, "strength": strength,
+    }  # fmt: skip
     tissues = {name: _tissue(name, entry, named) for name, entry in entries.items()}
-    return TissueTable(tissues, membranes, thermal, toughness, ligaments)
+    return TissueTable(tissues, membranes, thermal, toughness, ligaments, strength)
 
 
 def _sourced(name: str, entry: Mapping[str, Any]) -> None:
@@ -244,10 +287,10 @@ def _membrane(name: str, entry: Mapping[str, Any]) -> Membrane:
 
 
 def _record[Kind](kind: type[Kind], name: str, entry: Mapping[str, Any]) -> Kind:
-    """A record of constants from its entry; a note says something to people only."""
+    """A record of constants from its entry."""
     _sourced(name, entry)
     try:
-        return kind(**{key: value for key, value in entry.items() if key != "note"})
+        return kind(**entry)
     except TypeError as error:
         raise SolverError(f"The entry '{name}' of the tissue table lacks a constant: {error}.") from error
 

@@ -9,6 +9,7 @@ listener has to know how the change was made.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.mesh import OrganMesh
+from solver.errors import SolverError
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -51,8 +53,13 @@ class TopologyChange:
     raw: Ints
     cut_area_mm2: float = 0.0
 
-    def interpolate(self, values: NDArray[Any]) -> Array:
-        """Values at the vertices of `after`, shape (n', ...), from values at those of `before`, shape (n, ...)."""
+    def interpolate(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values at the vertices of `after`, shape (n', ...), from values at those of `before`, shape (n, ...).
+
+        Numbers that count or name something, of an integer type, are not mixed: the nearer parent's is taken.
+        """
+        if not np.issubdtype(values.dtype, np.floating):
+            return np.asarray(values[self.nearest])
         first, second = values[self.parents[:, 0]], values[self.parents[:, 1]]
         weight = self.weight.reshape(-1, *[1] * (values.ndim - 1))
         # Exactly the parent's value where a vertex stays: no rounding may creep in with every change.
@@ -73,6 +80,48 @@ class TopologyChange:
         wanted[before] = True
         return self.copies[wanted[self.parents[self.copies, 0]]]
 
+    @cached_property
+    def nearest(self) -> Ints:
+        """Vertex of `before` nearest to each vertex of `after` along their edge, shape (n',)."""
+        return self.parents[np.arange(len(self.parents)), (self.weight > 0.5).astype(np.int64)]
+
+    def carried_between(self, held: Ints) -> Ints:
+        """Vertices of `after` that lie between some vertices of `before`, as what a tool holds; sorted.
+
+        Parameters
+        ----------
+        held : ndarray, shape (k,), int64
+
+        Returns
+        -------
+        ndarray, shape (k',), int64
+            Those whose parents are both among them. A vertex that was moved along an edge to another stays; what
+            was taken out is missing.
+        """
+        holds = np.zeros(len(self.before.points), dtype=bool)
+        holds[held] = True
+        between = holds[self.parents].all(axis=1)
+        lost = holds.copy()
+        lost[self.parents[between].ravel()] = False
+        return np.flatnonzero(between | lost[self.nearest])
+
+    def then(self, following: TopologyChange) -> TopologyChange:
+        """This change and one after it that only copies vertices and takes tetrahedra away, as one change.
+
+        Raises
+        ------
+        SolverError
+            If the following change puts vertices on edges, or starts from another mesh.
+        """
+        if following.weight.any() or following.before is not self.after:
+            raise SolverError("Only a change that takes pieces away can be joined to the cut before it.")
+        source = following.parents[:, 0]
+        return TopologyChange(
+            self.before, following.after, self.parents[source], self.weight[source],
+            self.tet_parent[following.tet_parent], np.concatenate([following.facets(self.raw), following.raw]),
+            self.cut_area_mm2 + following.cut_area_mm2,
+        )  # fmt: skip
+
     def facets(self, before: Ints) -> Ints:
         """Exterior facets of `after` that are parts of given exterior facets of `before`.
 
@@ -87,6 +136,25 @@ class TopologyChange:
             Wound as `after.exterior`; facets laid open by the change are never among them.
         """
         return self.after.exterior[self.facet_parts(before) >= 0]
+
+    @cached_property
+    def raw_rows(self) -> Ints:
+        """Rows of `after.exterior` that the change has laid open."""
+        count = len(self.after.points)
+        return np.flatnonzero(np.isin(_keys(self.after.exterior, count), _keys(self.raw, count)))
+
+    def parts_of(self, patches: Sequence[Ints]) -> list[Ints]:
+        """Rows of `after.exterior` that are parts of each of several patches (k, 3) of exterior facets of `before`."""
+        count = len(self.before.points)
+        keys = _keys(self.before.exterior, count)
+        order = np.argsort(keys)
+        found = []
+        for patch in patches:
+            mine = np.zeros(len(keys) + 1, dtype=bool)  # the last is for facets that are part of none
+            if len(patch):
+                mine[order[np.searchsorted(keys[order], _keys(patch, count))]] = True
+            found.append(np.flatnonzero(mine[self._owner]))
+        return found
 
     def facet_parts(self, before: Ints) -> Ints:
         """For each exterior facet of `after`, the row of `before` it is a part of, −1 where there is none."""

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from anatomy.progress import Progress, silent
 from solver.body import Body, tet_volumes
 from solver.elements import ElementName
-from solver.equilibrium import Equilibrium, State
+from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
 from solver.loads import Load
 from solver.resting import FOLDS, ITERATIONS, Inverse, at_rest, find_rest
+from solver.state import State
 
 Array = NDArray[np.float64]
 

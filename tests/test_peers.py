@@ -44,3 +44,9 @@ def test_the_scaling_table_and_picture_come_from_what_was_measured(tmp_path, mon
     assert "| 135 | 1 |" in text
     assert "| 675 | 2 |" in text
     assert (tmp_path / "scaling.png").stat().st_size > 1000
+    (tmp_path / "scaling.png").unlink()
+    drawn = []
+    monkeypatch.setattr(scaling, "_draw", lambda results, path: drawn.extend(results) or path.touch())
+    scaling.draw(tmp_path)
+    assert [(r["unknowns"], r["processes"]) for r in drawn] == [(135, 1), (675, 2)]
+    assert all(1.0 < r["megabytes"] < 1e5 for r in drawn)

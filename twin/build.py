@@ -27,6 +27,7 @@ from anatomy.structures import find
 from anatomy.surfaces import Surface, show_surface
 from anatomy.vessels import liver_vessels
 from twin.case import Case, check_free
+from twin.operating import served
 from twin.stages import Stages
 
 #: What is segmented and built where nothing else is asked for.
@@ -219,7 +220,7 @@ def assemble(
     with stages.stage("surfaces", "Making the surfaces to show") as inner:
         surfaces = _surfaces(near, inner)
     with stages.stage("write", "Writing the case"):
-        return Case.create(
+        case = Case.create(
             path,
             scan=scan,
             labels=labels,
@@ -238,6 +239,10 @@ def assemble(
             keep=keep,
             replace=choice.replace,
         )
+    if case.vessels:
+        with stages.stage("territories", "Finding what each vessel serves") as inner:
+            served(case, progress=inner)
+    return case
 
 
 def _told(how: LabelChoice) -> dict[str, Any]:

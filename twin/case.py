@@ -111,14 +111,7 @@ class Case:
         check_free(path, replace=replace)
         labels.check_grid(scan)
         with folder_or_nothing(path) as folder:
-            scan.write(folder / "scan.nrrd")
-            labels.write(folder / "labels.nrrd")
-            if original is not None:
-                original.write(folder / ORIGINAL)
-            organ.write(folder / "organ.vtu")
-            (folder / "surfaces").mkdir()
-            for name, surface in surfaces.items():
-                surface.write(folder / "surfaces" / f"{name}.vtp")
+            _write_parts(folder, scan, labels, organ, surfaces, original)
             _write_vessels(vessels, folder)
             content = {
                 "format": FORMAT,
@@ -131,14 +124,9 @@ class Case:
                 "vessels": vessels.describe() if vessels and vessels.trees else None,
                 "mesh": {"tets": len(organ.tets), "points": len(organ.points), "report": dict(organ.report)},
                 **(facts or {}),
-                "files": {str(file.relative_to(folder)): _sha256(file) for file in _files(folder)},
             }
-            text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            (folder / "case.json").write_text(text, encoding="utf-8")
-            for file in keep:
-                target = folder / file.relative_to(path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(file, target)
+            _write_facts(folder, content)
+            _carry_over(keep, path, folder)
         return cls.open(path)
 
     @classmethod
@@ -284,6 +272,39 @@ def software() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _write_parts(
+    folder: Path,
+    scan: Scan,
+    labels: LabelMap,
+    organ: OrganMesh,
+    surfaces: Mapping[str, Surface],
+    original: LabelMap | None,
+) -> None:
+    scan.write(folder / "scan.nrrd")
+    labels.write(folder / "labels.nrrd")
+    if original is not None:
+        original.write(folder / ORIGINAL)
+    organ.write(folder / "organ.vtu")
+    (folder / "surfaces").mkdir()
+    for name, surface in surfaces.items():
+        surface.write(folder / "surfaces" / f"{name}.vtp")
+
+
+def _write_facts(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write case.json, with the digest of every file that stands in the folder by now."""
+    files = {str(file.relative_to(folder)): _sha256(file) for file in _files(folder)}
+    text = json.dumps({**content, "files": files}, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / "case.json").write_text(text, encoding="utf-8")
+
+
+def _carry_over(keep: Iterable[Path], old: Path, new: Path) -> None:
+    """Copy files from a case folder to their places in the one that replaces it."""
+    for file in keep:
+        target = new / file.relative_to(old)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
 
 
 def _write_vessels(vessels: LiverVessels | None, folder: Path) -> None:

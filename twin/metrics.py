@@ -1,5 +1,9 @@
 """What a rehearsal measured, each number with its unit in its name and its definition here.
 
+What an *operation* costs (volumes, future remnant, margins, vessels divided, bleeding, forces) is measured on any state
+of an operative field by `twin.meter.OperationMeter`; every such measure stands with unit, definition and source in
+`twin.metric_table.METRICS`, from which `docs/metrics.md` is made. This module puts together what a replay writes:
+
 =============================  =====================================================================
 `structures`                   per structure: `volume_ml` by voxels, `mesh_volume_ml`, `tets`
 `tets`, `dofs`                 tetrahedra and displacement unknowns of the mechanical mesh

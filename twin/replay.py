@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomy.embedding import Embedding
 from anatomy.progress import Progress, silent
 from solver.actions.act import FRAME_S, ITERATIONS
 from solver.errors import SolverError
@@ -115,7 +116,7 @@ def replay(
         If an act cannot be carried out; the message names which.
     """
     field.reset()
-    rest = field.live.displacement.astype(np.float32)
+    rest = _Rest(field)
     frames: list[Frame] = []
     moved: list[float] = []
     acts = rehearsal.actions
@@ -123,7 +124,7 @@ def replay(
     for number, act in enumerate(acts, 1):
         try:
             for frame in act.run(field, frame_s, iterations):
-                moved.append(float(np.linalg.norm(frame.displacement - rest, axis=1).max()))
+                moved.append(float(np.linalg.norm(frame.displacement - rest.now(), axis=1).max()))
                 frames.append(_without_picture(frame))
                 if on_frame is not None:
                     on_frame(frame)
@@ -132,6 +133,24 @@ def replay(
             raise TwinError(f"action {number} ({act.act}): {error}") from error
     progress("rehearsing", 1.0)
     return _outcome(frames, moved, field.state_hash())
+
+
+class _Rest:
+    """Displacement in which the tissue rested when the rehearsal began, at the vertices of the present mesh."""
+
+    def __init__(self, field: OperativeField) -> None:
+        self._field = field
+        self._organ = self._first = field.organ
+        self._at_first = self._values = field.live.displacement.astype(np.float32)
+
+    def now(self) -> NDArray[np.float32]:
+        """Shape (n, 3), mm."""
+        if self._field.organ is not self._organ:
+            self._organ = self._field.organ
+            # Vertices that a cut has made lie on edges of the first mesh, in the scanned shape.
+            places = Embedding(self._first, self._organ.points)
+            self._values = np.asarray(places.matrix @ self._at_first, dtype=np.float32)
+        return self._values
 
 
 def _without_picture(frame: Frame) -> Frame:

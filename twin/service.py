@@ -79,7 +79,10 @@ class Service:
         standby: bool = True,
     ) -> None:
         organ = source if isinstance(source, OrganMesh) else _organ_file(Path(source))
-        self._order = Order(organ, gravity_mm_s2, resting, reference_points, frame_s, title)
+        case = None
+        if not isinstance(source, OrganMesh) and (Path(source) / "case.json").is_file():
+            case = str(source)
+        self._order = Order(organ, gravity_mm_s2, resting, reference_points, frame_s, title, case=case)
         self._title, self._stands_by = title, standby
         self._entries: list[dict[str, Any]] = []
         # Commands that are not answered yet, in the order in which they were given.
@@ -88,7 +91,8 @@ class Service:
         self._hands: dict[str, NDArray[np.float64]] = {}
         self._refusals: list[str] = []
         self._events: list[dict[str, Any]] = []
-        self._meshes: dict[int, OrganMesh] = {}
+        self._measures: dict[str, Any] = {}
+        self._meshes: dict[int, tuple[OrganMesh, NDArray[np.int64]]] = {}
         self._deaths: list[float] = []
         self._shown: Frame | None = None
         self._closed = False
@@ -243,8 +247,11 @@ class Service:
             self._shown = frame
         return self._shown
 
-    def mesh(self, topology: int) -> OrganMesh | None:
-        """The mesh of frames of a topology, in the scanned shape; None for 0, the one it all began with."""
+    def mesh(self, topology: int) -> tuple[OrganMesh, NDArray[np.int64]] | None:
+        """The mesh of frames of a topology, in the scanned shape, and its cut faces (k, 3).
+
+        None for 0, the one it all began with.
+        """
         return self._meshes.get(topology)
 
     @property
@@ -252,6 +259,12 @@ class Service:
         """What a surgeon must know of what was done, oldest first; see `solver.event.Event.to_json`."""
         self._hear()
         return list(self._events)
+
+    @property
+    def measures(self) -> dict[str, Any]:
+        """What the operation costs so far, see `twin.meter.OperationMeter.live`; empty where the case is not known."""
+        self._hear()
+        return dict(self._measures)
 
     def refusals(self) -> list[str]:
         """What could not be done since the last call, a sentence each."""
@@ -298,11 +311,14 @@ class Service:
         self._buffer = FrameBuffer.attach(memory)
         self._buffers.append(self._buffer)
 
-    def _hear_mesh(self, topology: int, organ: OrganMesh) -> None:
-        self._meshes[topology] = organ
+    def _hear_mesh(self, topology: int, organ: OrganMesh, raw: NDArray[np.int64]) -> None:
+        self._meshes[topology] = organ, raw
 
     def _hear_events(self, events: list[dict[str, Any]]) -> None:
         self._events = events
+
+    def _hear_measures(self, measures: dict[str, Any]) -> None:
+        self._measures = measures
 
     def _hear_failed(self, message: str) -> None:
         self._failure = message

@@ -37,6 +37,8 @@ from solver.frame import Frame
 from twin.errors import TwinError
 from twin.frames import FrameBuffer
 from twin.log import ActLog
+from twin.margins import TUMOUR
+from twin.meter import OperationMeter
 from twin.session import Session
 
 # After a restart each act is carried out in this many frames: only where the tools end matters.
@@ -44,6 +46,8 @@ RESUME_FRAMES = 5
 # Niceness of a process that stands by, while it builds.
 GENTLE = 10
 BEAT_S = 0.25
+# What the operation costs is told so often, s.
+MEASURE_S = 0.5
 # A pause longer than this is written into the log.
 PAUSE_S = 0.2
 
@@ -69,6 +73,8 @@ class Order:
         The log to go on from, see `twin.log`.
     first_mesh : int
         Added to the numbers of meshes.
+    case : str, optional
+        Folder of the case, whose vessels and tumours the field then knows.
     """
 
     organ: OrganMesh | str
@@ -79,6 +85,7 @@ class Order:
     title: str = ""
     entries: tuple[dict[str, Any], ...] = ()
     first_mesh: int = 0
+    case: str | None = None
 
 
 def serve(pipe: Connection, order: Order, standby: bool = False) -> None:
@@ -141,11 +148,17 @@ def _build(pipe: Connection, order: Order) -> Session:
     from solver.body import Body
     from solver.field import OperativeField
     from solver.interactive import Interactive
+    from twin.case import Case
+    from twin.operating import with_vessels
 
     organ = order.organ if isinstance(order.organ, OrganMesh) else OrganMesh.read(Path(order.organ))
     _report(pipe, 0.1, 0.1)("building the body", 0.0)
     body = Body(organ, gravity_mm_s2=order.gravity_mm_s2, reference_points=order.reference_points)
-    field = OperativeField(Interactive(body, resting=order.resting, progress=_report(pipe, 0.1, 0.9)))
+    live = Interactive(body, resting=order.resting, progress=_report(pipe, 0.1, 0.8))
+    if order.case is None:
+        field = OperativeField(live)
+    else:
+        field = with_vessels(live, Case.open(order.case), progress=_report(pipe, 0.8, 0.9))
     return Session(field, order.title)
 
 
@@ -172,6 +185,8 @@ class _Loop:
         self.told_meshes = {0}
         # Numbers of meshes of this process, so that none is taken for one of a process before it.
         self.first_mesh = first_mesh
+        self.meter = OperationMeter(self.field) if TUMOUR in self.field.tet_data else None
+        self.measured_s = -np.inf
         self._publish(self.field.step(iterations=0))
 
     def run(self) -> None:
@@ -201,13 +216,16 @@ class _Loop:
             frame = replace(frame, topology=frame.topology + self.first_mesh)
         if frame.topology not in self.told_meshes:
             self.told_meshes.add(frame.topology)
-            self.pipe.send(("mesh", frame.topology, self.field.organ))
+            self.pipe.send(("mesh", frame.topology, self.field.organ, self.field.live.body.raw))
         if len(frame.displacement) > self.buffer.capacity:
             self.buffer.close()
             self.buffer = FrameBuffer.create(capacity_for(len(frame.displacement)))
             self.pipe.send(("memory", self.buffer.name))
         self.buffer.publish(frame)
         self._tell_events()
+        if self.meter is not None and time.monotonic() - self.measured_s > MEASURE_S:
+            self.measured_s = time.monotonic()
+            self.pipe.send(("measures", self.meter.live()))
 
     def _tell_events(self) -> None:
         events = self.field.events

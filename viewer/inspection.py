@@ -189,49 +189,32 @@ def report_style() -> str:
 
 def _key_numbers(found: dict[str, Any]) -> list[dict[str, str]]:
     meshed = [e for e in found["structures"] if e["mesh_error_percent"] is not None]
+    far = [e for e in meshed if e["distance_mean_mm"] is not None]
+    sure = [e for e in found["structures"] if e["confidence"] is not None]
+    angles = found["mesh"]["dihedral_deg"]
+    tets = f"of {found['mesh']['tets']:,} tetrahedra".replace(",", "\u202f")
     numbers = []
     if meshed:
         worst = max(meshed, key=lambda e: abs(e["mesh_error_percent"]))
-        numbers.append(
-            {
-                "name": "Largest volume error of the mesh",
-                "value": _signed(worst["mesh_error_percent"]),
-                "unit": "%",
-                "meaning": f"{theme.title_of(worst['name'])}, against the label map",
-            }
-        )
-    far = [e for e in meshed if e["distance_mean_mm"] is not None]
+        error, meaning = _signed(worst["mesh_error_percent"]), f"{_title(worst)}, against the label map"
+        numbers.append(("Largest volume error of the mesh", error, "%", meaning))
     if far:
         worst = max(far, key=lambda e: e["distance_mean_mm"])
-        numbers.append(
-            {
-                "name": "Largest mean distance",
-                "value": f"{worst['distance_mean_mm']:.2f}",
-                "unit": "mm",
-                "meaning": f"{theme.title_of(worst['name'])}, mesh surface to label surface",
-            }
+        distance, meaning = (
+            f"{worst['distance_mean_mm']:.2f}",
+            f"{_title(worst)}, mesh surface to label surface",
         )
-    angles = found["mesh"]["dihedral_deg"]
-    numbers.append(
-        {
-            "name": "Dihedral angles",
-            "value": f"{angles['least']:.0f}–{angles['largest']:.0f}",
-            "unit": "°",
-            "meaning": f"of {found['mesh']['tets']:,} tetrahedra".replace(",", "\u202f"),
-        }
-    )
-    sure = [e for e in found["structures"] if e["confidence"] is not None]
+        numbers.append(("Largest mean distance", distance, "mm", meaning))
+    numbers.append(("Dihedral angles", f"{angles['least']:.0f}–{angles['largest']:.0f}", "°", tets))
     if sure:
         least = min(sure, key=lambda e: e["confidence"])
-        numbers.append(
-            {
-                "name": "Least confidence",
-                "value": f"{100 * least['confidence']:.0f}",
-                "unit": "%",
-                "meaning": f"{theme.title_of(least['name'])}, by the segmentation itself",
-            }
-        )
-    return numbers
+        share, meaning = f"{100 * least['confidence']:.0f}", f"{_title(least)}, by the segmentation itself"
+        numbers.append(("Least confidence", share, "%", meaning))
+    return [dict(zip(("name", "value", "unit", "meaning"), number, strict=True)) for number in numbers]
+
+
+def _title(structure: dict[str, Any]) -> str:
+    return theme.title_of(structure["name"])
 
 
 def _signed(value: float) -> str:

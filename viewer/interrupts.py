@@ -1,6 +1,7 @@
 """Ctrl-C that is not lost: some libraries swallow the KeyboardInterrupt that reaches them, as while they are imported.
 
-Within `remembered` the key is also remembered, and `check`, which every step of progress calls, raises again.
+Within `remembered` the key is also remembered, and `check`, which every step of progress calls, raises again. Others
+make an error of their own of it, as an import that was stopped half-way: that is the key, too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ _pressed = threading.Event()
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Remember Ctrl-C until the end of the block; elsewhere than in the main thread this does nothing."""
+    """Remember Ctrl-C until the end of the block; elsewhere than in the main thread this does nothing.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the key was pressed, or the block ended in an error after it was.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -24,6 +31,10 @@ def remembered() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, _press)
     try:
         yield
+    except Exception as error:
+        if _pressed.is_set():
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -8,7 +8,7 @@ skin whose rim is denser than its face (as glass is), which needs no sorting and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from anatomy.mesh import OrganMesh
 from solver.frame import Frame
 from viewer import quality, theme
 from viewer.camera import view_of
+from viewer.cut_surfaces import Tie, cut_faces, cut_surface
 from viewer.drawing import Plotter, add_surface
 from viewer.errors import ViewerError
 from viewer.grasper import Grasper
@@ -30,6 +31,7 @@ from viewer.skin import Skin
 
 # A surface whose points lie farther than this from the meshed tissue (median, mm) is a neighbour, not a part.
 _CARRIED_WITHIN_MM = 3.0
+_MARK_MM = 1.6
 
 
 class ShownSurface(Protocol):
@@ -76,6 +78,7 @@ class Reading:
     force_N: float = 0.0
     displacement_mm: float = 0.0
     distance_mm: float = 0.0
+    residual: float = 0.0
     state: str = "converged"
     frames_per_s: float | None = None
     note: str = ""
@@ -108,11 +111,17 @@ class Scene:
         self.picker = Picker()
         self.graspers: dict[str, Grasper] = {}
         self.main = main_structure(case)
-        self.skins = _skins(case)
+        self.skins, self._carriers = _skins(case)
+        self._whole = self.skins
+        self.organ, self.topology = case.organ, 0
+        # Cut faces, by the structure behind them.
+        self.faces: dict[str, Skin] = {}
         self.appearance = {name: Appearance(True, self._look(name).opacity) for name in self.skins}
         self._reachable = reachable_structures(case.organ)
         self._actors: dict[str, pv.Actor] = {}
+        self._face_actors: dict[str, pv.Actor] = {}
         self._wall: pv.Actor | None = None
+        self._marks: pv.Actor | None = None
         self._plotter: Plotter | None = None
         self.overlays = (OrientationCube(), ScaleBar())
         self._hud = Hud() if hud else None
@@ -136,10 +145,7 @@ class Scene:
         quality.apply(preset or quality.suited_to(plotter), plotter)
         plotter.set_background(theme.BACKGROUND, top=theme.BACKGROUND_TOP)
         _light(plotter)
-        self._wall = _add_inner_wall(plotter, self.skins[self.main])
-        for name in sorted(self.skins, key=lambda name: name == self.main):
-            self._actors[name] = self._add_skin(plotter, name)
-            self._appear(name)
+        self._draw_skins(plotter)
         for overlay in self.overlays:
             overlay.attach(plotter)
         if self._hud is not None:
@@ -148,6 +154,26 @@ class Scene:
             grasper.attach(plotter)
         self.look_from("surgeon")
         self._refresh()
+
+    def _draw_skins(self, plotter: Plotter) -> None:
+        """Put the surfaces as they are tied now on the plotter, in place of what is there."""
+        for actor in (self._wall, *self._actors.values(), *self._face_actors.values()):
+            if actor is not None:
+                plotter.remove_actor(actor, render=False, reset_camera=False)
+        self._actors.clear()
+        self._wall = _add_inner_wall(plotter, self.skins[self.main])
+        self._face_actors = {name: self._add_face(plotter, name) for name in self.faces}
+        for name in sorted(self.skins, key=lambda name: name == self.main):
+            if len(self.skins[name].triangles):  # nothing is left of what was taken out
+                self._actors[name] = self._add_skin(plotter, name)
+                self._appear(name)
+
+    def _add_face(self, plotter: Plotter, name: str) -> pv.Actor:
+        red, green, blue = theme.colour_of(name)
+        colour = (0.80 * red, 0.62 * green, 0.62 * blue)  # wet and bleeding
+        return add_surface(
+            plotter, self.faces[name].mesh, colour, specular=0.35, specular_power=18.0, ambient=0.12
+        )
 
     def _add_skin(self, plotter: Plotter, name: str) -> pv.Actor:
         look = self._look(name)
@@ -174,6 +200,8 @@ class Scene:
         actor.SetVisibility(shown)
         actor.prop.opacity = chosen.opacity
         actor.prop.culling = "back" if clear else "none"
+        if name in self._face_actors:
+            self._face_actors[name].SetVisibility(shown)
         if name == self.main and self._wall is not None:
             self._wall.SetVisibility(shown and clear)
             self._wall.prop.opacity = min(1.0, chosen.opacity / theme.PARENCHYMA.opacity)
@@ -199,6 +227,42 @@ class Scene:
 
     # State in ------------------------------------------------------------------------------------------
 
+    def remesh(self, topology: int, organ: OrganMesh, raw: NDArray[np.int64]) -> None:
+        """Tie everything to another mesh; frames of that topology can be shown from then on.
+
+        Parameters
+        ----------
+        topology : int
+            Its number, of `Frame.topology`.
+        organ : OrganMesh
+            The mesh, in the scanned shape.
+        raw : ndarray, shape (k, 3), int64
+            Its cut faces.
+        """
+        if topology == self.topology:
+            return
+        self.topology, self.organ = topology, organ
+        for tool in list(self.graspers):
+            self.release(tool)
+        if organ is self.case.organ:
+            self.skins, self.faces = self._whole, {}
+        else:
+            tie = Tie(self.case.organ, organ)
+            self.skins = {name: self._tied(name, skin, tie) for name, skin in self._whole.items()}
+            faces = cut_faces(organ, raw)
+            self.faces = {n: Skin(n, f.points, f.triangles, f.weights) for n, f in faces.items()}
+        self._reachable = reachable_structures(organ)
+        if self._plotter is not None:
+            self._draw_skins(self._plotter)
+
+    def _tied(self, name: str, skin: Skin, tie: Tie) -> Skin:
+        if not skin.carried:
+            return skin
+        surface = self.case.surfaces[name]
+        points = np.asarray(surface.points, dtype=np.float64)
+        shown = cut_surface(points, surface.triangles, *self._carriers[name], tie)
+        return Skin(name, shown.points, shown.triangles, shown.weights)
+
     def update(self, frame: Frame) -> None:
         """Move everything to a solver frame, in place.
 
@@ -207,7 +271,7 @@ class Scene:
         frame : Frame
             `displacement` (n, 3) float32 mm from the scanned shape, `forces_N` {tool: (3,)} on the tissue.
         """
-        for skin in self.skins.values():
+        for skin in (*self.skins.values(), *self.faces.values()):
             skin.move(frame.displacement)
         moved = float(np.sqrt(np.einsum("ij,ij->i", frame.displacement, frame.displacement).max()))
         forces = {tool: float(np.linalg.norm(force)) for tool, force in frame.forces_N.items()}
@@ -216,6 +280,7 @@ class Scene:
         self.reading.forces_N = forces
         self.reading.force_N = max(forces.values(), default=0.0)
         self.reading.distance_mm = float(frame.distance_mm)
+        self.reading.residual = float(frame.residual)
         self.reading.state = str(frame.state)
         for tool, grasper in self.graspers.items():
             grasper.follow(frame.forces_N.get(tool))
@@ -239,8 +304,8 @@ class Scene:
         """Put everything back to the scanned shape, nothing held."""
         for tool in list(self.graspers):
             self.release(tool)
-        nothing = np.zeros_like(self.case.organ.points, dtype=np.float32)
-        for skin in self.skins.values():
+        nothing = np.zeros_like(self.organ.points, dtype=np.float32)
+        for skin in (*self.skins.values(), *self.faces.values()):
             skin.move(nothing)
         self.reading = Reading(frames_per_s=self.reading.frames_per_s)
         self._refresh()
@@ -259,28 +324,59 @@ class Scene:
 
     def pick(self, origin_mm: NDArray[np.float64], end_mm: NDArray[np.float64]) -> Hit | None:
         """Return where a ray first meets a visible surface that can be grasped, or None."""
-        return self.picker.pick((s for s in self._graspable() if s in self._visible()), origin_mm, end_mm)
+        return self.picker.pick(
+            (s for s in self._graspable() if self.appearance[s.name].visible), origin_mm, end_mm
+        )
+
+    def pick_inside(self, origin_mm: NDArray[np.float64], end_mm: NDArray[np.float64]) -> Hit | None:
+        """Return where a ray first meets what is seen inside the organ, a vessel or a tumour; else as `pick`."""
+        inner = [skin for skin in self._visible() if skin.name != self.main and len(skin.triangles)]
+        return self.picker.pick(inner, origin_mm, end_mm) or self.pick(origin_mm, end_mm)
+
+    def mark(self, points_mm: Sequence[NDArray[np.float64]], joined: bool = False) -> None:
+        """Show points that were pointed at (LPS mm, present shape), joined by a line or not; none takes them away."""
+        if self._plotter is None:
+            return
+        if self._marks is not None:
+            self._plotter.remove_actor(self._marks, render=False, reset_camera=False)
+            self._marks = None
+        if len(points_mm):
+            drawn = pv.PolyData(np.asarray(points_mm, dtype=np.float64)).glyph(
+                geom=pv.Sphere(radius=_MARK_MM), scale=False, orient=False
+            )
+            if joined and len(points_mm) > 1:
+                drawn = drawn.merge(pv.lines_from_points(np.asarray(points_mm)).tube(radius=0.6 * _MARK_MM))
+            self._marks = add_surface(self._plotter, drawn.extract_surface(), theme.HELD, ambient=0.4)
 
     def _graspable(self) -> list[Skin]:
-        return [skin for skin in self.skins.values() if skin.name in self._reachable]
+        reached = [
+            skin for skin in self.skins.values() if skin.name in self._reachable and len(skin.triangles)
+        ]
+        return [*reached, *self.faces.values()]
 
     def _visible(self) -> list[Skin]:
         return [self.skins[name] for name, chosen in self.appearance.items() if chosen.visible]
 
 
-def _skins(case: ShownCase) -> dict[str, Skin]:
-    """Tie the surfaces to the mesh, all points at once; one that lies outside the tissue stands still."""
+def _skins(
+    case: ShownCase,
+) -> tuple[dict[str, Skin], dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]]:
+    """Tie the surfaces to the mesh, all points at once; one that lies outside the tissue stands still.
+
+    Returns the skins, and of each their points' tetrahedra and distances from the mesh, mm.
+    """
     names = list(case.surfaces)
     points = [np.asarray(case.surfaces[name].points, dtype=np.float64) for name in names]
     embedding = Embedding(case.organ, np.concatenate(points))
     ends = np.cumsum([0, *map(len, points)])
-    skins = {}
+    skins, carriers = {}, {}
     for i, name in enumerate(names):
         rows = slice(ends[i], ends[i + 1])
         carried = np.median(embedding.outside_mm[rows]) <= _CARRIED_WITHIN_MM
         weights = embedding.matrix[rows] if carried else None
         skins[name] = Skin(name, points[i], case.surfaces[name].triangles, weights)
-    return skins
+        carriers[name] = embedding.tet[rows], embedding.outside_mm[rows]
+    return skins, carriers
 
 
 def main_structure(case: ShownCase) -> str:
@@ -316,7 +412,9 @@ def _densify_rim(actor: pv.Actor) -> None:
         "//VTK::Light::Impl",
         True,
         "//VTK::Light::Impl\n"
-        "  float edgeOn = 1.0 - abs(normalVCVSOutput.z);\n"
-        "  fragOutput0.a = clamp(fragOutput0.a * (0.55 + 1.6 * edgeOn * edgeOn) + 0.15 * edgeOn, 0.0, 1.0);\n",
+        "  if (fragOutput0.a < 0.995) {\n"
+        "    float edgeOn = 1.0 - abs(normalVCVSOutput.z);\n"
+        "    fragOutput0.a = clamp(fragOutput0.a * (0.55 + 1.6 * edgeOn * edgeOn) + 0.15 * edgeOn, 0.0, 1.0);\n"
+        "  }\n",
         False,
     )

@@ -18,7 +18,9 @@ from rich.table import Table
 
 from anatomy.files import whole_or_nothing
 from viewer.correcting import correct
+from viewer.plans import compare
 from viewer.progress import TerminalProgress
+from viewer.reducing import reduce
 from viewer.refusals import refusals
 from viewer.vascular import vessels
 
@@ -245,6 +247,12 @@ app.command(
 )(vessels)
 
 
+app.command(
+    epilog="Examples:\n\n  organtwin compare anna wedge.json right-hepatectomy.json\n\n"
+    "  organtwin compare anna plans.json --every --json plans-measured.json --html plans.html"
+)(compare)
+
+
 @app.command(
     epilog="Examples:\n\n  organtwin inspect organtwin-demo/case\n\n"
     "  organtwin inspect organtwin-demo/case --page inspection.html --json inspection.json"
@@ -282,6 +290,13 @@ def rehearse(case: CaseFolder) -> None:
     from viewer import show
 
     show(Case.open(case))
+
+
+app.command(
+    epilog="Examples:\n\n  organtwin reduce organtwin-demo/case\n\n"
+    "  organtwin reduce anna --at=-129.9,-190.6,301.4 --reach 40\n\n"
+    "  organtwin reduce anna --at=-130,-191,301 --at=-89,-246,417 --together --json rows.json"
+)(reduce)
 
 
 @app.command(epilog="Example:\n\n  organtwin replay organtwin-demo/case lift.json -o lift")

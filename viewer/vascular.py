@@ -46,8 +46,9 @@ def vessels(
         typer.Option("--json", metavar="FILE", help="Also write the numbers as JSON.", show_default=False),
     ] = None,
 ) -> None:
-    """Vessel trees of a case, what closing a vessel would take, and its Couinaud segments."""
+    """Vessel trees of a case, what closing a vessel would take, its Couinaud segments, and how near tumours are."""
     from twin.case import Case
+    from twin.margins import tumours_and_vessels
     from twin.perfusion import clamp as close
     from twin.stages import Stages
 
@@ -61,7 +62,8 @@ def vessels(
         ):
             closed = close(opened, points, weighting, inner)
     facts: dict[str, Any] = opened.facts.get("vessels") or {"trees": {}, "segments_ml": None}
-    facts = {**facts, "clamps": [asdict(one) for one in closed]}
+    near = tumours_and_vessels(opened) if facts["trees"] else {}
+    facts = {**facts, "clamps": [asdict(one) for one in closed], "tumours": near}
     if json_file is not None:
         with whole_or_nothing(json_file) as partial:
             partial.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -110,6 +112,8 @@ def _tell(title: str, facts: dict[str, Any]) -> None:
         _tell_segments(facts["segments_ml"])
     if facts["clamps"]:
         _tell_clamps(facts["clamps"])
+    if facts["tumours"]:
+        _tell_tumours(facts["tumours"])
 
 
 def _tell_segments(segments_ml: dict[str, float]) -> None:
@@ -138,4 +142,22 @@ def _tell_clamps(clamps: list[dict[str, Any]]) -> None:
             f"{100 * one['share']:.1f}",
         )  # fmt: skip
     table.caption = "territory: what the vessel alone feeds or, of a vein, drains"
+    console.print(table)
+
+
+def _tell_tumours(tumours: dict[str, Any]) -> None:
+    table = Table("tumour", "to", title="How near tumours are to vessels and to the capsule")
+    for heading in ("distance (mm)", "calibre (mm)", "Strahler order"):
+        table.add_column(heading, justify="right")
+    for name, found in tumours.items():
+        table.add_row(escape(name.replace("_", " ")), "capsule", f"{found['to_capsule_mm']:.1f}", "", "")
+        for system, branches in found["vessels"].items():
+            for branch in branches:
+                table.add_row(
+                    "", escape(system.replace("_", " ")), f"{branch['distance_mm']:.1f}", f"{branch['calibre_mm']:.1f}",
+                    f"{branch['strahler']}",
+                )  # fmt: skip
+    table.caption = (
+        "from the tumour's surface to the vessel's wall, 0 where they touch; branches of 3 mm and wider"
+    )
     console.print(table)

@@ -210,6 +210,26 @@ def _clean(tets, label, neighbours, volume, starts, around):  # type: ignore[no-
 
 
 @numba.njit(cache=True)
+def _gather(members, tets, starts, around, wide, group, part, turned):  # type: ignore[no-untyped-def]
+    """Put the tetrahedra of a move into `turned`: a part of the star, all of it, or the stars of its vertices."""
+    count = 0
+    if wide == 2:
+        for t in members:
+            for i in range(4):
+                v = tets[t, i]
+                for s in around[starts[v] : starts[v + 1]]:
+                    if not (turned[:count] == s).any():
+                        turned[count] = s
+                        count += 1
+    else:
+        for k in range(len(members)):
+            if wide == 1 or group[k] == part:
+                turned[count] = members[k]
+                count += 1
+    return count
+
+
+@numba.njit(cache=True)
 def _relieve(vertex, tets, label, neighbours, volume, starts, around, excess, local, wide, spent, slack):  # type: ignore[no-untyped-def]
     """Make the move around a vertex that lowers the excess most, the smallest of those; False without one.
 
@@ -235,20 +255,7 @@ def _relieve(vertex, tets, label, neighbours, volume, starts, around, excess, lo
             else:
                 parts = 1
             for part in range(parts):
-                count = 0
-                if wide == 2:
-                    for t in members:
-                        for i in range(4):
-                            v = tets[t, i]
-                            for s in around[starts[v] : starts[v + 1]]:
-                                if not (turned[:count] == s).any():
-                                    turned[count] = s
-                                    count += 1
-                else:
-                    for k in range(size):
-                        if wide == 1 or group[k] == part:
-                            turned[count] = members[k]
-                            count += 1
+                count = _gather(members, tets, starts, around, wide, group, part, turned)
                 amount, again = 0.0, False
                 for k in range(count):
                     amount += volume[turned[k]]

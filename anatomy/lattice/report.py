@@ -43,8 +43,8 @@ def measure(
     Returns
     -------
     dict
-        `vertices`, `tets`, `dihedral_deg`, `pieces`, `pinched_vertices` of the whole (volumes
-        in ml, distances in mm, angles in degrees), and under `labels` for each structure `voxel_ml`,
+        `vertices`, `tets`, `dihedral_deg`, `pieces`, `pieces_ml` (the 20 largest), `pinched_vertices` of the whole
+        (volumes in ml, distances in mm, angles in degrees), and under `labels` for each structure `voxel_ml`,
         `mesh_ml`, `error_percent`, `surface_distance_mean_mm`, `surface_distance_95_mm`,
         `surface_distance_max_mm` (from vertices and facet centroids of its surface), `tets`,
         `pieces`, `dihedral_min_deg`, `dihedral_max_deg`.
@@ -57,34 +57,41 @@ def measure(
     labels: dict[str, Any] = {}
     for index, name in enumerate(names, start=1):
         mine = label == index
-        label_mm3 = float(voxel_mm3[index])
-        mesh_mm3 = float(volume[mine].sum())
-        surface = surface_within(tets, mine, across)
-        distance = _surface_distance(points, surface, index, plain, edge_mm)
+        distance = _surface_distance(points, surface_within(tets, mine, across), index, plain, edge_mm)
         labels[name] = {
-            "voxel_ml": round(label_mm3 / 1000, 4),
-            "mesh_ml": round(mesh_mm3 / 1000, 4),
-            "error_percent": round(100 * (mesh_mm3 / label_mm3 - 1), 3),
-            "surface_distance_mean_mm": round(float(distance.mean()), 4) if len(distance) else None,
-            "surface_distance_95_mm": round(float(np.percentile(distance, 95)), 4) if len(distance) else None,
-            "surface_distance_max_mm": round(float(distance.max()), 4) if len(distance) else None,
+            **_volumes(float(voxel_mm3[index]), float(volume[mine].sum())),
+            **_distances(distance),
             "tets": int(mine.sum()),
             "pieces": int(np.unique(piece[mine]).size),
             "dihedral_min_deg": round(float(angles[mine, 0].min()), 3) if mine.any() else None,
             "dihedral_max_deg": round(float(angles[mine, 1].max()), 3) if mine.any() else None,
         }
     whole = pieces_of(np.ones_like(label), across)
+    largest = sorted(np.round(np.bincount(whole, weights=volume) / 1000, 4).tolist(), reverse=True)
     return {
         "vertices": len(points),
         "tets": len(tets),
         "dihedral_deg": [round(float(angles[:, 0].min()), 3), round(float(angles[:, 1].max()), 3)],
         "pieces": int(whole.max()) + 1,
-        "pieces_ml": sorted(np.round(np.bincount(whole, weights=volume) / 1000, 4).tolist(), reverse=True)[
-            :20
-        ],
+        "pieces_ml": largest[:20],
         "pinched_vertices": pinched,
         "labels": labels,
     }
+
+
+def _volumes(label_mm3: float, mesh_mm3: float) -> dict[str, float]:
+    return {
+        "voxel_ml": round(label_mm3 / 1000, 4),
+        "mesh_ml": round(mesh_mm3 / 1000, 4),
+        "error_percent": round(100 * (mesh_mm3 / label_mm3 - 1), 3),
+    }
+
+
+def _distances(distance: NDArray[np.float64]) -> dict[str, float | None]:
+    """Mean, 95th percentile and largest; None of a structure without a surface."""
+    found = (distance.mean(), np.percentile(distance, 95), distance.max()) if len(distance) else (None,) * 3
+    names = ("surface_distance_mean_mm", "surface_distance_95_mm", "surface_distance_max_mm")
+    return {name: None if mm is None else round(float(mm), 4) for name, mm in zip(names, found, strict=True)}
 
 
 def _surface_distance(

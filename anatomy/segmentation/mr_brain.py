@@ -4,10 +4,11 @@ Protocol. The head is found and the coils' bias removed (`mr_head`); the classes
 brain looks like. Tissue as bright as brain is cut into what holds together after its surface is worn off: brain in the
 middle; scalp, muscles, eyes, dura and neck elsewhere. It is worn off as little as leaves no scalp hanging on the brain,
 which lies nowhere within a centimetre of the skin. Every piece then grows back along the thickest tissue
-(watershed from markers), so that what belongs to a muscle goes to the muscle, and brain's is brain's. The cord is cut
-where the section falls below that of the medulla. Furrows are closed and ventricles filled, for the brain is the organ
-with the fluid between its folds, and the border is last placed on the scan's own grid half-way between brain and
-what is dark around it. Classes of tissue follow within it (`mr_tissues`).
+(watershed from markers), so that what belongs to a muscle goes to the muscle, and brain's is brain's: also the small
+pieces beside it that are as bright as its cortex, the leaves of the cerebellum. The cord is cut where the section falls
+below that of the medulla. Furrows are closed and ventricles filled, for the brain is the organ with the fluid between
+its folds, but not the wide pools of fluid under it; the border is last placed on the scan's own grid half-way between
+brain and what is dark around it. Classes of tissue follow within it (`mr_tissues`).
 
 Sources of the method: Shattuck et al. 2001, NeuroImage 13:856 (wearing off and growing back); Hahn & Peitgen 2000,
 MICCAI 1935:134 (watershed of the head in T1).
@@ -40,7 +41,14 @@ _SKIN_MM = 6.0
 _SHALLOW_MM, _SHALLOW_ML = 11.0, 3.0
 _WORN_MM = (1.6, 2.2, 3.1, 3.8, 4.6)
 _CORD_MM2 = 700.0
-_FURROW_MM = 9.0
+# Pieces this small, this near to the core and this far on the way from the dark limit to grey matter are leaves of the
+# cerebellum and tips of folds, worn off from the core; dura and muscle are darker.
+_LEAF_ML, _LEAF_MM, _LEAF_BRIGHTNESS = 0.3, 5.0, 0.8
+# The crest of a fold, thinner than a voxel or two, stands out this far; strands of dura and nerves reach further.
+_CREST_MM = 3.0
+# Half the width of the clefts that are the brain's own: folds are closed, the pools of fluid around the brain stem and
+# between cerebrum and cerebellum, 1 to 2 cm wide, are not.
+_FURROW_MM, _POOL_MM = 4.0, 9.0
 # Brains of adults measure 1000 to 1700 ml; with fluid and extremes of age and illness, 600 to 2200.
 _LEAST_ML, _MOST_ML = 500.0, 2300.0
 
@@ -137,7 +145,7 @@ def _organ(head: Head) -> Mask:
     core, others = _pieces(head, tissue, depth)
     mask = _grown_back(tissue, core, others, edge)
     mask = _without_cord(mask, head, edge)
-    mask = opened(mask, 1.0 * edge, edge)
+    mask &= grow(opened(mask, 1.0 * edge, edge), _CREST_MM, edge)
     mask = closed(mask, _FURROW_MM, edge)
     return np.asarray(ndimage.binary_fill_holes(mask))
 
@@ -161,7 +169,24 @@ def _pieces(head: Head, tissue: Mask, depth: Volume) -> tuple[Mask, Mask]:
         if shallow < _SHALLOW_ML:
             break
     core = _without_cord(core, head, edge)
-    return core, (parts > 0) & ~core
+    parts[core] = 0
+    leaves = _leaves(head, parts, core)
+    return core | leaves, (parts > 0) & ~leaves
+
+
+def _leaves(head: Head, parts: NDArray[np.int32], core: Mask) -> Mask:
+    """Of the numbered pieces beside the brain's core, those that are brain as well."""
+    edge, classes = head.edge_mm, head.classes
+    numbers = np.arange(parts.max() + 1)
+    near = np.zeros(len(numbers), dtype=bool)
+    near[parts[distance(core, edge) <= _LEAF_MM]] = True
+    small = np.bincount(parts.ravel()) * edge**3 / 1000.0 < _LEAF_ML
+    dark = 0.5 * (classes.fluid + classes.grey)
+    least = dark + _LEAF_BRIGHTNESS * (classes.grey - dark)
+    bright = np.asarray(ndimage.median(head.values, parts, numbers)) > least
+    leaf = near & small & bright
+    leaf[0] = False
+    return np.asarray(leaf[parts])
 
 
 def _grown_back(tissue: Mask, core: Mask, others: Mask, edge: float) -> Mask:
@@ -282,11 +307,18 @@ class _Placed:
     def _ventricles(self) -> Mask:
         # The place of ventricles is told in the patient's axes, whatever the order of the scan's voxels.
         order = _OrderLPS(self.image)
-        padded = np.pad(order.turned(self.brain), 1)
-        spacing = order.spacing
-        depth = ndimage.distance_transform_edt(padded, sampling=spacing)[1:-1, 1:-1, 1:-1].astype(np.float32)
-        fluid, brain = order.turned(self.tissues.fluid), order.turned(self.brain)
-        return order.back(find_ventricles(fluid, brain, depth, spacing))
+        fluid, depth = order.turned(self.tissues.fluid), self._depth()
+        return order.back(find_ventricles(fluid, depth > 0, depth, order.spacing))
+
+    def _depth(self) -> Volume:
+        """Depth in the box under the brain's outline, the pools of fluid under it taken in, mm; axes L, P, S."""
+        edge = self.head.edge_mm
+        whole = np.pad(closed(self.organ, _POOL_MM, edge), 1)
+        depth = sitk.GetImageFromArray(distance(~whole, edge)[1:-1, 1:-1, 1:-1])
+        depth.CopyInformation(self.head.image)
+        grid = sitk.DICOMOrient(self.image, "LPS")
+        moved = sitk.Resample(depth, grid, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+        return np.asarray(sitk.GetArrayFromImage(moved))
 
     def _whole(self, part: Mask) -> Mask:
         whole = np.zeros(self.scan.array.shape, dtype=bool)

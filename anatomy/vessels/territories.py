@@ -153,18 +153,25 @@ def _on_organ(organ: sitk.Image, grid: Grid, node: NDArray[np.int32]) -> NDArray
 
 
 @njit(cache=True)
+def _beside(i, j, k, axis, side):  # type: ignore[no-untyped-def]
+    """Index of the voxel one step along an axis."""
+    return i + side * (axis == 0), j + side * (axis == 1), k + side * (axis == 2)
+
+
+@njit(cache=True)
+def _inside_of(shape, i, j, k):  # type: ignore[no-untyped-def]
+    return 0 <= i < shape[0] and 0 <= j < shape[1] and 0 <= k < shape[2]
+
+
+@njit(cache=True)
 def _eikonal(time, known, i, j, k, slowness):  # type: ignore[no-untyped-def]
     """Upwind solution of |grad T| = slowness at a voxel from its neighbours that are known."""
     shape = time.shape
     least = np.full(3, np.inf)
     for axis in range(3):
         for side in (-1, 1):
-            a = i + side if axis == 0 else i
-            b = j + side if axis == 1 else j
-            c = k + side if axis == 2 else k
-            if a < 0 or b < 0 or c < 0 or a >= shape[0] or b >= shape[1] or c >= shape[2]:
-                continue
-            if known[a, b, c] and time[a, b, c] < least[axis]:
+            a, b, c = _beside(i, j, k, axis, side)
+            if _inside_of(shape, a, b, c) and known[a, b, c] and time[a, b, c] < least[axis]:
                 least[axis] = time[a, b, c]
     least.sort()
     t = least[0] + slowness
@@ -192,15 +199,7 @@ def _march(mask, at, sources, speed):  # type: ignore[no-untyped-def]
         base = np.floor(at[s]).astype(np.int64)
         for corner in range(8):
             i, j, k = base[0] + (corner & 1), base[1] + (corner >> 1 & 1), base[2] + (corner >> 2 & 1)
-            if (
-                i < 0
-                or j < 0
-                or k < 0
-                or i >= shape[0]
-                or j >= shape[1]
-                or k >= shape[2]
-                or not mask[i, j, k]
-            ):
+            if not _inside_of(shape, i, j, k) or not mask[i, j, k]:
                 continue
             t = np.sqrt((i - at[s, 0]) ** 2 + (j - at[s, 1]) ** 2 + (k - at[s, 2]) ** 2) / speed[s]
             if t < time[i, j, k]:
@@ -214,12 +213,8 @@ def _march(mask, at, sources, speed):  # type: ignore[no-untyped-def]
         known[i, j, k] = True
         for axis in range(3):
             for side in (-1, 1):
-                a = i + side if axis == 0 else i
-                b = j + side if axis == 1 else j
-                c = k + side if axis == 2 else k
-                if a < 0 or b < 0 or c < 0 or a >= shape[0] or b >= shape[1] or c >= shape[2]:
-                    continue
-                if known[a, b, c] or not mask[a, b, c]:
+                a, b, c = _beside(i, j, k, axis, side)
+                if not _inside_of(shape, a, b, c) or known[a, b, c] or not mask[a, b, c]:
                     continue
                 source = node[i, j, k]
                 new = _eikonal(time, known, a, b, c, 1.0 / speed[source])

@@ -159,3 +159,10 @@ def checked_name(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise SolverError(f"{what} is {value!r}; give a name.")
     return value
+
+
+def checked_flag(value: Any, what: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise SolverError(f"{what} is {value!r}; give true or false.")
+    return value

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
-from solver.errors import SolverError
+from solver.actions.act import Act, Vector, checked_name, checked_number
+from solver.actions.place import checked_place, place_on
 
 if TYPE_CHECKING:
     from solver.field import OperativeField
@@ -53,32 +51,13 @@ class Grasp(Act):
     def __post_init__(self) -> None:
         checked_name(self.tool, "The tool")
         object.__setattr__(self, "radius_mm", checked_number(self.radius_mm, "radius_mm", positive=True))
-        by_direction = self.structure is not None or self.towards is not None
-        if by_direction == (self.point_mm is not None):
-            raise SolverError("A grasp needs either 'structure' with 'towards', or 'point_mm'.")
-        if self.point_mm is not None:
-            object.__setattr__(self, "point_mm", checked_vector(self.point_mm, "point_mm"))
-            return
-        checked_name(self.structure, "The structure to grasp")
-        object.__setattr__(self, "towards", checked_vector(self.towards, "towards"))
-        if self.towards == (0.0, 0.0, 0.0):
-            raise SolverError("The direction 'towards' is zero; give a direction such as [0, -1, 0].")
+        towards, point = checked_place("grasp", self.structure, self.towards, self.point_mm)
+        object.__setattr__(self, "towards", towards)
+        object.__setattr__(self, "point_mm", point)
 
     def point(self, field: OperativeField) -> Vector:
         """Where it takes hold on the present shape, LPS millimetres."""
-        if self.point_mm is not None:
-            return self.point_mm
-        organ = field.organ
-        if self.structure not in organ.structures.values():
-            known = ", ".join(organ.structures.values())
-            raise SolverError(f"The organ has no structure '{self.structure}' to grasp; it has {known}.")
-        own = organ.region[organ.exterior_tets] == organ.value_of(str(self.structure))
-        vertices = np.unique(organ.exterior[own])
-        if not len(vertices):
-            raise SolverError(f"'{self.structure}' does not reach the surface, so that no tool can grasp it.")
-        positions = field.live.positions[vertices]
-        farthest = positions[np.argmax(positions @ np.asarray(self.towards))]
-        return checked_vector(farthest, "The point")
+        return place_on(field, "grasp", self.structure, self.towards, self.point_mm)
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Close the jaws at once."""

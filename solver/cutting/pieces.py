@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.lattice.topology import neighbours_of, pieces_of
+from anatomy.manifold import pinched_edges, pinched_vertices
 from anatomy.mesh import FACETS_OF_TET, OrganMesh
 from solver.cutting.opening import open_facets
 from solver.errors import SolverError
@@ -45,12 +46,12 @@ def without(organ: OrganMesh, tets: NDArray[np.int64] | NDArray[np.bool_]) -> To
     Raises
     ------
     SolverError
-        If there is no such tetrahedron, or nothing would be left.
+        If there is no such tetrahedron, nothing would be left, or the surface of the rest would not be a manifold.
     """
     count = len(organ.tets)
     gone = np.zeros(count, dtype=bool)
     rows = np.asarray(tets)
-    if rows.dtype != bool and len(rows) and (rows.min() < 0 or rows.max() >= count):
+    if rows.dtype != bool and len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= count):
         raise SolverError(f"There is no tetrahedron {rows.max()} to take away; the organ has {count}.")
     gone[rows] = True
     if not gone.any():
@@ -70,15 +71,20 @@ def without(organ: OrganMesh, tets: NDArray[np.int64] | NDArray[np.bool_]) -> To
     used, local = np.unique(opened.tets, return_inverse=True)
     after_tets = local.reshape(-1, 4)
     original = opened.original[used]
-    after = OrganMesh(
-        organ.points[original], after_tets, organ.region[kept], organ.structures, organ.report
-    )
+    after = OrganMesh(organ.points[original], after_tets, organ.region[kept], organ.structures, organ.report)
     tet, facet = np.nonzero(bare[kept])
     raw = after_tets[tet[:, None], FACETS_OF_TET[facet]]
+    if _touches_itself(after) and not _touches_itself(organ):
+        raise SolverError(
+            f"Without these {int(gone.sum())} tetrahedra the rest would touch itself in an edge or a point; cut "
+            "along a surface first and take the piece away."
+        )
     parents = np.stack([original, original], axis=1)
-    return TopologyChange(
-        organ, after, parents, np.zeros(len(used)), kept, raw, area_mm2(after.points, raw)
-    )
+    return TopologyChange(organ, after, parents, np.zeros(len(used)), kept, raw, area_mm2(after.points, raw))
+
+
+def _touches_itself(organ: OrganMesh) -> bool:
+    return bool(len(pinched_edges(organ.exterior)) or len(pinched_vertices(organ.exterior)))
 
 
 def area_mm2(points: Array, facets: Ints) -> float:

@@ -33,6 +33,13 @@ class Sheet(Protocol):
         """How far points (k, 3) lie from the swept part, mm, shape (k,): negative inside it, seen along the surface."""
 
 
+def _numbers(what: str, values: ArrayLike) -> Array:
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise SolverError(f"{what} is {values!r}; give numbers.") from None
+
+
 def finite_points(what: str, values: ArrayLike, least: int) -> Array:
     """Points (k, 3) with at least `least` rows.
 
@@ -41,12 +48,16 @@ def finite_points(what: str, values: ArrayLike, least: int) -> Array:
     SolverError
         If the shape is wrong, a coordinate is not finite, or there are too few.
     """
-    points = np.array(values, dtype=np.float64)
+    points = _numbers(what, values)
     if points.ndim != 2 or points.shape[1] != 3 or len(points) < least:
         raise SolverError(f"{what} has shape {points.shape}; give at least {least} points (x, y, z) in mm.")
     if not np.isfinite(points).all():
         raise SolverError(f"{what} holds values that are not finite; give coordinates in mm.")
     return points
+
+
+def _point(what: str, values: ArrayLike) -> Array:
+    return np.asarray(finite_points(what, _numbers(what, values)[None], 1)[0])
 
 
 def unit(what: str, values: ArrayLike) -> Array:
@@ -57,7 +68,7 @@ def unit(what: str, values: ArrayLike) -> Array:
     SolverError
         If it is not three finite numbers, or has no length.
     """
-    vector = np.array(values, dtype=np.float64)
+    vector = _numbers(what, values)
     size = float(np.linalg.norm(vector)) if vector.shape == (3,) else np.nan
     if not np.isfinite(size) or size == 0.0:
         raise SolverError(f"{what} is {values!r}; give three finite numbers that are not all zero.")
@@ -98,12 +109,12 @@ class Plane:
     normal: ArrayLike
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "point_mm", finite_points("The point of the plane", [self.point_mm], 1)[0])
+        object.__setattr__(self, "point_mm", _point("The point of the plane", self.point_mm))
         object.__setattr__(self, "normal", unit("The normal of the plane", self.normal))
 
     def distance(self, points: Array) -> Array:
         """Signed distance φ, mm."""
-        return np.asarray((points - self.point_mm) @ np.asarray(self.normal))
+        return np.asarray((points - np.asarray(self.point_mm)) @ np.asarray(self.normal))
 
     def extent(self, points: Array) -> Array:
         """A plane has no end."""

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import ConvexHull, cKDTree
 
-from anatomy.embedding import Embedding
-from anatomy.mesh import OrganMesh
+from anatomy.lattice.topology import EDGES_OF_TET
+from anatomy.mesh import OrganMesh, unpaired_facets
 from solver.cutting.sheet import finite_points, positive, unit
 from solver.errors import SolverError
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Places along the opening of a wedge at which its section is laid, in units of the margin.
-_SECTION = 0.25
-# Beyond this distance from a wedge a lower bound of the distance will do: only its sign is used there.
-_NEAR_MM = 15.0
+# How far the samples of a structure's surface are apart, in units of the margin, and how many there are at most.
+_SPACING, _MOST_SAMPLES = 0.3, 6000
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +105,6 @@ class SplineSheet:
         """Distance ψ beyond the outline of the control points and the reach, mm."""
         if not np.isfinite(self.reach_mm):
             return np.full(len(points), -np.inf)
-        from scipy.spatial import ConvexHull
-
         centre, axes = self._frame
         planes = ConvexHull(self._flat).equations
         flat = (points - centre) @ axes[:2].T
@@ -117,9 +115,13 @@ class SplineSheet:
 class Offset:
     """The surface at a margin around a structure, closed or opened to one side as a wedge.
 
-    φ = d − margin, d the distance to the nearest point of the structure's tetrahedra. Opened, the section grows on
-    its way out along the direction a: φ = min over s ≥ 0 of d(x − s a) − margin − s tan(angle), so that nothing of
-    what is cut out hangs under an edge.
+    φ = d − margin, d the distance to the structure. Opened, the margin grows on the way out along a direction a, so
+    that nothing of what is cut out hangs under an edge: φ(x) = min over q in the structure and s ≥ 0 of
+    |x − s a − q| − s sin(angle) − margin. With ρ and z the distances of x from q across and along a, the least over s
+    is ρ cos(angle) − z sin(angle): a cone of that half-angle around a ball at q.
+
+    The structure is sampled more finely than the margin, with r the farthest any point of it lies from a sample; the
+    margin around the samples is √(margin² + r²), which holds the margin around the structure everywhere.
 
     Parameters
     ----------
@@ -134,12 +136,12 @@ class Offset:
     reach_mm : float
         How far the opening goes.
     angle_deg : float
-        How much it widens to each side.
+        Half-angle by which it widens.
 
     Raises
     ------
     SolverError
-        If a number is not finite, the margin is not above 0, or the angle is not between 0° and 80°.
+        If a number is not finite, the margin is not above 0, or the angle is not between 0° and 60°.
     """
 
     points_mm: ArrayLike
@@ -148,21 +150,16 @@ class Offset:
     towards: ArrayLike | None = None
     reach_mm: float = 200.0
     angle_deg: float = 15.0
-    _centre: Array = field(init=False, repr=False)
-    _radius: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         points = finite_points("The list of vertices of the structure", self.points_mm, 4)
+        object.__setattr__(self, "points_mm", points)
         object.__setattr__(self, "margin_mm", positive("The margin", self.margin_mm))
         object.__setattr__(self, "reach_mm", positive("The reach of the opening", self.reach_mm))
         if self.towards is not None:
             object.__setattr__(self, "towards", unit("The direction of the opening", self.towards))
-        if not 0.0 <= self.angle_deg <= 80.0:
-            raise SolverError(f"The opening widens by {self.angle_deg:g}°; give an angle from 0° to 80°.")
-        centre = 0.5 * (points.min(axis=0) + points.max(axis=0))
-        object.__setattr__(self, "points_mm", points)
-        object.__setattr__(self, "_centre", centre)
-        object.__setattr__(self, "_radius", float(np.linalg.norm(points - centre, axis=1).max()))
+        if not 0.0 <= self.angle_deg <= 60.0:
+            raise SolverError(f"The opening widens by {self.angle_deg:g}°; give an angle from 0° to 60°.")
 
     @staticmethod
     def around(
@@ -205,38 +202,65 @@ class Offset:
             reach = 2.0 * float(np.linalg.norm(towards)) + 2.0 * margin_mm
         return Offset(points, local.reshape(-1, 4), margin_mm, towards, reach, angle_deg)
 
-    def _gap(self, points: Array) -> Array:
-        """Distance to the structure, or a lower bound of it where that is far."""
-        bound = np.linalg.norm(points - self._centre, axis=1) - self._radius
-        near = bound < self.margin_mm + _NEAR_MM
-        if near.any():
-            carried = Embedding((np.asarray(self.points_mm), self.tets), points[near])
-            bound[near] = carried.outside_mm
-        return np.asarray(bound)
+    @cached_property
+    def _samples(self) -> tuple[Array, float]:
+        """Points that fill the structure, and how far any point of it lies from one at most, mm."""
+        points = np.asarray(self.points_mm)
+        corner = points[self.tets]
+        longest = float(
+            np.linalg.norm(corner[:, EDGES_OF_TET[:, 0]] - corner[:, EDGES_OF_TET[:, 1]], axis=2).max()
+        )
+        facets = unpaired_facets(self.tets)[0]
+        fine = int(np.ceil(longest / (_SPACING * self.margin_mm)))
+        fine = max(1, min(fine, int(np.sqrt(2.0 * _MOST_SAMPLES / len(facets)))))
+        coarse = max(1, min(int(np.ceil(longest / self.margin_mm)), 4))
+        samples = np.concatenate(
+            [
+                np.einsum("bi,tij->tbj", _lattice(3, fine), points[facets]).reshape(-1, 3),
+                np.einsum("bi,tij->tbj", _lattice(4, coarse), corner).reshape(-1, 3),
+            ]
+        )
+        _, kept = np.unique(np.round(samples / (1e-6 * longest)).astype(np.int64), axis=0, return_index=True)
+        # No point of a triangle lies farther from its corners than its longest edge over √3.
+        return samples[np.sort(kept)], longest / fine / np.sqrt(3.0)
 
     def distance(self, points: Array) -> Array:
-        """Signed distance φ, mm, negative in what is cut out; far away a lower bound."""
-        least = self._gap(points) - self.margin_mm
-        if self.towards is None:
-            return least
-        direction = np.asarray(self.towards)
-        widen = np.tan(np.radians(self.angle_deg))
-        step = _SECTION * self.margin_mm
-        for s in np.arange(step, self.reach_mm + step, step):
-            # A section that cannot come below what is known already is not looked at.
-            moved = points - s * direction
-            grown = self.margin_mm + s * widen
-            bound = np.linalg.norm(moved - self._centre, axis=1) - self._radius - grown
-            near = np.flatnonzero((bound < least) & (bound < _NEAR_MM))
-            least = np.minimum(least, np.maximum(bound, _NEAR_MM))
-            if len(near):
-                carried = Embedding((np.asarray(self.points_mm), self.tets), moved[near])
-                least[near] = np.minimum(least[near], carried.outside_mm - grown)
-        return least
+        """Signed distance φ, mm, negative in what is cut out."""
+        samples, apart = self._samples
+        towards = np.zeros(3) if self.towards is None else np.asarray(self.towards)
+        reach = 0.0 if self.towards is None else self.reach_mm
+        angle = np.radians(self.angle_deg)
+        least = _least(np.ascontiguousarray(points), samples, towards, reach, np.sin(angle), np.cos(angle))
+        return np.asarray(least - np.hypot(self.margin_mm, apart))
 
     def extent(self, points: Array) -> Array:
         """The surface has no end inside the organ."""
         return np.full(len(points), -np.inf)
+
+
+def _lattice(corners: int, parts: int) -> Array:
+    """Barycentric weights of the points that divide every edge of a simplex into equal parts."""
+    steps = [c for c in product(range(parts + 1), repeat=corners) if sum(c) == parts]
+    return np.array(steps, dtype=np.float64) / parts
+
+
+@numba.njit(cache=True, nogil=True)
+def _least(points, samples, towards, reach, sine, cosine):  # type: ignore[no-untyped-def]
+    """Least over samples q and 0 ≤ s ≤ reach of |x − s a − q| − s sin(angle)."""
+    out = np.empty(len(points))
+    for i in range(len(points)):
+        best = np.inf
+        for j in range(len(samples)):
+            x = points[i, 0] - samples[j, 0]
+            y = points[i, 1] - samples[j, 1]
+            z = points[i, 2] - samples[j, 2]
+            square = x * x + y * y + z * z
+            along = x * towards[0] + y * towards[1] + z * towards[2]
+            across = np.sqrt(max(square - along * along, 0.0))
+            s = min(max(along + across * sine / cosine, 0.0), reach)
+            best = min(best, np.sqrt(across * across + (along - s) ** 2) - s * sine)
+        out[i] = best
+    return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,11 @@
 """Snapping: where a sheet crosses the edges of a mesh, which vertices it is led through, which edges it cuts.
 
-An edge is cut when its ends lie on different sides and a tetrahedron around it is crossed in the swept part. Where it crosses close
-to an end, that end is counted to the sheet instead, which keeps the pieces from becoming slivers. An end inside one
-tissue moves to the crossing, so the sheet stays smooth; one on the outer surface or between tissues stays where it
-is, for moving it would change a volume. Every vertex moves along one of its edges, at the same share in all shapes of
-the organ, and goes back when a tetrahedron would lose too much of its volume in any of them. (Snapping before
-splitting: Labelle & Shewchuk 2007, ACM TOG 26:57; for cutting Paulus et al. 2015, Vis Comput 31:831.)
+An edge is cut when its ends lie on different sides and a tetrahedron around it is crossed in the swept part. Where it
+crosses close to an end, that end is counted to the sheet instead, which keeps the pieces from becoming slivers. An end
+inside one tissue moves to the crossing, so the sheet stays smooth; one on the outer surface or between tissues stays
+where it is, for moving it would change a volume. Every vertex moves along one of its edges, at the same share in all
+shapes of the organ, and goes back when a tetrahedron would lose too much of its volume in any of them. (Snapping
+before splitting: Labelle & Shewchuk 2007, ACM TOG 26:57; for cutting Paulus et al. 2015, Vis Comput 31:831.)
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ Flags = NDArray[np.bool_]
 
 # Share of an edge within which an end moves to the crossing, and within which it is led to the sheet unmoved.
 MOVED_WITHIN, UNMOVED_WITHIN = 0.35, 0.2
-# A move may not leave a tetrahedron less of its volume than this share, in any shape.
-_LEAST_SHARE = 0.3
+# A move may not leave a tetrahedron less of its volume than this share, in any shape, nor a mean ratio below this in
+# the scanned one, unless it was lower before.
+_LEAST_SHARE, MOVED_RATIO = 0.3, 0.35
 # A vertex this near the sheet, as a share of the mean edge, lies on it.
 _ON = 1e-9
 _REFINEMENTS = 8
@@ -46,6 +47,7 @@ class Mesh:
     across: Ints  # (m, 4)
     length: Array  # (e,) mm, scanned shape
     free: Flags  # (n,) inside one tissue
+    stars: tuple[Ints, Ints]  # tetrahedra around each vertex
 
     @staticmethod
     def of(organ: OrganMesh) -> Mesh:
@@ -57,7 +59,7 @@ class Mesh:
         tet, facet = np.nonzero(bound)
         free = np.ones(len(organ.points), dtype=bool)
         free[organ.tets[tet[:, None], FACETS_OF_TET[facet]]] = False
-        return Mesh(organ, edges, of_tet, across, length, free)
+        return Mesh(organ, edges, of_tet, across, length, free, stars_of(organ.tets, len(free)))
 
 
 @dataclass
@@ -131,8 +133,12 @@ def mark(mesh: Mesh, shapes: Sequence[Array], sheet: Sheet | Values, floor_mm: f
     side[on & ~through] = 1
     count = len(positions)
     marks = Marks(side, np.arange(count), np.zeros(count), cut, at)
-    _move(marks, mesh, shapes)
-    _join_near(marks, mesh, floor_mm)
+    v, w, t = _nearest(marks, mesh, np.full(len(cut), MOVED_WITHIN))
+    free = mesh.free[v]
+    _move(marks, mesh, shapes, v[free], w[free], t[free])
+    v, _, _ = _nearest(marks, mesh, np.full(len(marks.cut), UNMOVED_WITHIN))
+    marks.lead_through(v, mesh)
+    _spare_short(marks, mesh, shapes, floor_mm)
     return marks
 
 
@@ -172,9 +178,7 @@ def levels(sheet: Sheet | Values, positions: Array) -> Array:
     return np.asarray(values - sheet.level)
 
 
-def _crossings(
-    sheet: Sheet | Values, positions: Array, edges: Ints, level: Array
-) -> tuple[Array, Flags]:
+def _crossings(sheet: Sheet | Values, positions: Array, edges: Ints, level: Array) -> tuple[Array, Flags]:
     """Share along each edge at which φ vanishes, and whether it does."""
     a, b = positions[edges[:, 0]], positions[edges[:, 1]]
     fa, fb = level[edges[:, 0]], level[edges[:, 1]]
@@ -206,8 +210,8 @@ def _crossings(
 def _missed(sheet: Sheet | Values, positions: Array, level: Array) -> str:
     if isinstance(sheet, Values):
         return (
-            f"The level {sheet.level:g} lies outside the values, which go from {np.min(sheet.values):g} to "
-            f"{np.max(sheet.values):g}; choose one between them."
+            f"The level {sheet.level:g} lies outside the values, which go from {np.asarray(sheet.values).min():g} to "
+            f"{np.asarray(sheet.values).max():g}; choose one between them."
         )
     reach = np.maximum(sheet.extent(positions), 0.0)
     away = float(np.hypot(level, np.where(np.isfinite(reach), reach, 0.0)).min())
@@ -217,31 +221,50 @@ def _missed(sheet: Sheet | Values, positions: Array, level: Array) -> str:
     )
 
 
-def _nearest(marks: Marks, mesh: Mesh, within: float) -> tuple[Ints, Ints, Array]:
-    """Vertices with a crossing within a share of an edge: vertex, other end of that edge, share; the nearest each."""
+def _nearest(marks: Marks, mesh: Mesh, within: Array) -> tuple[Ints, Ints, Array]:
+    """Vertices with a crossing within a share of each cut edge: vertex, other end, share; the nearest crossing each."""
     a, b = mesh.edges[marks.cut].T
     end, other = np.concatenate([a, b]), np.concatenate([b, a])
     share, length = np.concatenate([marks.at, 1.0 - marks.at]), np.tile(mesh.length[marks.cut], 2)
-    near = share < within
+    near = share < np.tile(within, 2)
     end, other, share, away = end[near], other[near], share[near], (share * length)[near]
     order = np.lexsort((other, away, end))
     first = order[np.unique(end[order], return_index=True)[1]]
     return end[first], other[first], share[first]
 
 
-def _move(marks: Marks, mesh: Mesh, shapes: Sequence[Array]) -> None:
-    """Move the free vertices near a crossing to it, as far as every tetrahedron keeps its volume."""
-    v, w, t = _nearest(marks, mesh, MOVED_WITHIN)
-    free = mesh.free[v]
-    v, w, t = v[free], w[free], t[free]
+def _move(marks: Marks, mesh: Mesh, shapes: Sequence[Array], v: Ints, w: Ints, t: Array) -> Flags:
+    """Move vertices v a share t towards w, as far as every tetrahedron keeps its volume; which moved."""
     if not len(v):
-        return
-    starts, around = stars_of(mesh.organ.tets, len(mesh.free))
-    towards, share = marks.towards, marks.share
-    towards[v], share[v] = w, t
+        return np.zeros(0, dtype=bool)
+    marks.towards[v], marks.share[v] = w, t
     every = np.ascontiguousarray(np.stack([*shapes, mesh.organ.points]))
-    _take_back(v, towards, share, mesh.organ.tets, starts, around, every, _LEAST_SHARE)
-    marks.lead_through(v[share[v] > 0.0], mesh)
+    starts, around = mesh.stars
+    _take_back(
+        v, marks.towards, marks.share, mesh.organ.tets, starts, around, every, _LEAST_SHARE, MOVED_RATIO
+    )
+    moved = marks.share[v] > 0.0
+    marks.lead_through(v[moved], mesh)
+    return moved
+
+
+def spare(marks: Marks, mesh: Mesh, shapes: Sequence[Array], edges: Ints) -> None:
+    """Lead the sheet through the nearer end of some of the cut edges, given by their rows in `marks.cut`.
+
+    The end moves to the crossing where it is free to, and stays where it is otherwise.
+    """
+    within = np.zeros(len(marks.cut))
+    within[edges] = 0.5 + 1e-12
+    v, w, t = _nearest(marks, mesh, within)
+    free = mesh.free[v]
+    moved = _move(marks, mesh, shapes, v[free], w[free], t[free])
+    marks.lead_through(np.concatenate([v[~free], v[free][~moved]]), mesh)
+
+
+def _spare_short(marks: Marks, mesh: Mesh, shapes: Sequence[Array], floor_mm: float) -> None:
+    """Spare the edges whose parts would be shorter than the floor."""
+    short = np.minimum(marks.at, 1.0 - marks.at) * mesh.length[marks.cut] < floor_mm
+    spare(marks, mesh, shapes, np.flatnonzero(short))
 
 
 @numba.njit(cache=True)
@@ -254,45 +277,71 @@ def _volume(x, tet):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _take_back(moving, towards, share, tets, starts, around, shapes, least):  # type: ignore[no-untyped-def]
-    """Undo moves, in place, until no tetrahedron around a moved vertex is crushed in any shape."""
+def _mean_ratio(x, tet):  # type: ignore[no-untyped-def]
+    squares = 0.0
+    for i in range(3):
+        for j in range(i + 1, 4):
+            for c in range(3):
+                squares += (x[tet[i], c] - x[tet[j], c]) ** 2
+    return 12.0 * (3.0 * max(_volume(x, tet), 0.0)) ** (2.0 / 3.0) / squares
+
+
+@numba.njit(cache=True)
+def mean_ratios(x, tets):  # type: ignore[no-untyped-def]
+    """Mean ratio 12 (3 V)^(2/3) / Σ l² of tetrahedra: 1 if regular, 0 if flat (Liu & Joe 1994, BIT 34:268)."""
+    out = np.empty(len(tets))
+    for t in range(len(tets)):
+        out[t] = _mean_ratio(x, tets[t])
+    return out
+
+
+@numba.njit(cache=True)
+def shortest_edges(x, tets):  # type: ignore[no-untyped-def]
+    """Length of the shortest edge of each tetrahedron."""
+    out = np.empty(len(tets))
+    for t in range(len(tets)):
+        least = np.inf
+        for i in range(3):
+            for j in range(i + 1, 4):
+                square = 0.0
+                for c in range(3):
+                    square += (x[tets[t, i], c] - x[tets[t, j], c]) ** 2
+                least = min(least, square)
+        out[t] = np.sqrt(least)
+    return out
+
+
+@numba.njit(cache=True)
+def _crushed(x, shapes, tet, least, poorest):  # type: ignore[no-untyped-def]
+    for s in range(len(shapes)):
+        if not _volume(x[s], tet) >= least * _volume(shapes[s], tet):
+            return True
+    # The scanned shape is the last one.
+    after = _mean_ratio(x[-1], tet)
+    return after < poorest and after < _mean_ratio(shapes[-1], tet)
+
+
+@numba.njit(cache=True)
+def _take_back(moving, towards, share, tets, starts, around, shapes, least, poorest):  # type: ignore[no-untyped-def]
+    """Undo the moves of some vertices, in place, until no tetrahedron around them is crushed in any shape."""
     x = shapes.copy()
     for s in range(len(shapes)):
-        for v in moving:
-            for c in range(3):
-                x[s, v, c] += share[v] * (shapes[s, towards[v], c] - shapes[s, v, c])
+        for v in range(len(share)):
+            if share[v] > 0.0:
+                for c in range(3):
+                    x[s, v, c] += share[v] * (shapes[s, towards[v], c] - shapes[s, v, c])
     again = True
     while again:
         again = False
         for v in moving:
             if share[v] == 0.0:
                 continue
-            crushed = False
             for k in range(starts[v], starts[v + 1]):
-                tet = tets[around[k]]
-                for s in range(len(shapes)):
-                    if not _volume(x[s], tet) >= least * _volume(shapes[s], tet):
-                        crushed = True
-                        break
-                if crushed:
+                if _crushed(x, shapes, tets[around[k]], least, poorest):
+                    share[v] = 0.0
+                    towards[v] = v
+                    again = True
+                    for s in range(len(shapes)):
+                        for c in range(3):
+                            x[s, v, c] = shapes[s, v, c]
                     break
-            if crushed:
-                share[v] = 0.0
-                towards[v] = v
-                again = True
-                for s in range(len(shapes)):
-                    for c in range(3):
-                        x[s, v, c] = shapes[s, v, c]
-
-
-def _join_near(marks: Marks, mesh: Mesh, floor_mm: float) -> None:
-    """Lead the sheet through the ends that stay where they are and lie near a crossing."""
-    v, _, _ = _nearest(marks, mesh, UNMOVED_WITHIN)
-    marks.lead_through(v, mesh)
-    while len(marks.cut):
-        nearer = np.minimum(marks.at, 1.0 - marks.at)
-        short = nearer * mesh.length[marks.cut] < floor_mm
-        if not short.any():
-            return
-        end = mesh.edges[marks.cut[short], np.where(marks.at[short] < 0.5, 0, 1)]
-        marks.lead_through(np.unique(end), mesh)

@@ -7,20 +7,64 @@ needed. Bisection keeps the orientation of every piece in every shape, and divid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from anatomy.lattice.topology import EDGES_OF_TET
-from solver.cutting.snapping import Marks, Mesh
+from solver.cutting.snapping import Marks, Mesh, mean_ratios, shortest_edges, spare
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+# A piece may not have a mean ratio below this, unless the tetrahedron it comes from has no better one.
+POOREST_RATIO = 0.2
+_ROUNDS = 12
 
-def split(mesh: Mesh, marks: Marks) -> tuple[Ints, Ints]:
-    """Split the tetrahedra of a mesh along its cut edges.
+
+def split_well(mesh: Mesh, marks: Marks, shapes: Sequence[Array], floor_mm: float) -> tuple[Ints, Ints]:
+    """Split a mesh as `split` does, but lead the sheet through more vertices where a piece would be a sliver.
+
+    Of the cut edges of a tetrahedron with a poor piece, the one cut nearest to an end is spared: the sheet goes
+    through that end. The same goes where a piece would have an edge below the floor that no edge of its tetrahedron
+    was below. Fewer edges are cut each time, so this comes to an end; `marks` is brought up to date.
+    """
+    points = mesh.organ.points
+    least_ratio = np.minimum(POOREST_RATIO, mean_ratios(points, mesh.organ.tets)) * (1.0 - 1e-9)
+    least_edge = np.minimum(floor_mm, shortest_edges(points, mesh.organ.tets)) * (1.0 - 1e-9)
+    cut = np.zeros(len(mesh.edges), dtype=bool)
+    cut[marks.cut] = True
+    rows = np.flatnonzero(cut[mesh.of_tet].any(axis=1))
+    for _ in range(_ROUNDS):
+        tets, parent = split(mesh, marks, rows)
+        a, b = points[mesh.edges[marks.cut, 0]], points[mesh.edges[marks.cut, 1]]
+        every = np.concatenate([marks.placed(points), a + marks.at[:, None] * (b - a)])
+        poor = mean_ratios(every, tets) < least_ratio[parent]
+        poor |= shortest_edges(every, tets) < least_edge[parent]
+        row = np.full(len(mesh.edges), -1, dtype=np.int64)
+        row[marks.cut] = np.arange(len(marks.cut))
+        cuts = row[mesh.of_tet[np.unique(parent[poor])]]
+        cuts = cuts[(cuts >= 0).any(axis=1)]
+        if not len(cuts):
+            break
+        nearest = np.where(cuts >= 0, np.minimum(marks.at, 1.0 - marks.at)[cuts], np.inf)
+        spared = np.unique(cuts[np.arange(len(cuts)), nearest.argmin(axis=1)])
+        spare(marks, mesh, shapes, spared)
+    return split(mesh, marks)
+
+
+def split(mesh: Mesh, marks: Marks, rows: Ints | None = None) -> tuple[Ints, Ints]:
+    """Split tetrahedra of a mesh along its cut edges.
+
+    Parameters
+    ----------
+    mesh : Mesh
+    marks : Marks
+    rows : ndarray of int64, optional
+        Which tetrahedra; all if None.
 
     Returns
     -------
@@ -34,8 +78,10 @@ def split(mesh: Mesh, marks: Marks) -> tuple[Ints, Ints]:
     rank[marks.cut[order]] = np.arange(len(order))
     middle = np.full(len(mesh.edges), -1, dtype=np.int64)
     middle[marks.cut] = len(mesh.free) + np.arange(len(marks.cut))
-    tets, parent = _split(mesh.organ.tets, mesh.of_tet, rank, middle, EDGES_OF_TET)
-    return tets, parent
+    if rows is None:
+        rows = np.arange(len(mesh.organ.tets))
+    tets, parent = _split(mesh.organ.tets[rows], mesh.of_tet[rows], rank, middle, EDGES_OF_TET)
+    return tets, rows[parent]
 
 
 @numba.njit(cache=True)

@@ -34,7 +34,9 @@ PROBLEMS = (
     "relaxing_body",
     "weight",
     "hertz",
+    "touching",
     "interfaces",
+    "needle_force",
 )
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from solver.body import Body
 from solver.elements import ElementName
-from solver.equilibrium import Equilibrium, State
+from solver.equilibrium import Equilibrium
 from solver.materials import Compressibility, Membrane, NeoHookean
+from solver.state import State
 from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block
 from solver.verification.row import Row

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solver.body import Body
-from solver.dynamics import Damping, Dynamics, Instant
+from solver.damping import Damping
+from solver.dynamics import Dynamics, Instant
 from solver.materials import Compressibility, NeoHookean, SaintVenantKirchhoff
 from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block

@@ -30,9 +30,10 @@ def test_murrays_law_holds_at_every_fork(patient: Patient, name: str):
 def test_calibre_changes_at_forks_only(patient: Patient, name: str):
     tree = patient.trees[name]
     single = np.bincount(tree.parent[tree.parent >= 0], minlength=len(tree.parent)) == 1
-    for row in np.flatnonzero(tree.parent >= 0):
-        if single[tree.parent[row]]:
-            assert tree.radius[row] == tree.radius[tree.parent[row]]
+    rows = np.flatnonzero(tree.parent >= 0)
+    rows = rows[single[tree.parent[rows]]]
+    assert len(rows) > len(tree.points) / 2
+    assert np.array_equal(tree.radius[rows], tree.radius[tree.parent[rows]])
 
 
 def test_parents_come_first_and_roots_are_as_many_as_the_anatomy_has(patient: Patient):
@@ -48,6 +49,7 @@ def test_trees_fill_the_liver(patient: Patient):
     # No part of the parenchyma is farther than 50 mm from a branch, and half of it is within 15 mm.
     index = np.argwhere(patient.labels.mask("liver"))[::17, ::-1]
     where = np.array(patient.scan.GetOrigin()) + index * np.array(patient.scan.GetSpacing())
+    assert set(patient.trees) == {"portal_vein", "hepatic_vein"}
     for tree in patient.trees.values():
         far = np.linalg.norm(where[:, None] - tree.points[None, ::2], axis=2).min(axis=1)
         assert np.median(far) < 15.0

@@ -25,7 +25,7 @@ def test_json_round_trip(act):
     [
         (
             {"act": "incinerate"},
-            "action 3: the act 'incinerate' is unknown; known are grasp, hold, pull, release",
+            "action 3: the act 'incinerate' is unknown; known are .*grasp, hold, .*pull, release",
         ),
         ({"act": "pull", "tool": "t", "by_mm": [0, 0, 1], "speed": 2}, "action 3: pull has no key 'speed'"),
         ({"act": "pull", "tool": "t"}, "action 3: pull needs the key 'by_mm'"),

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from anatomy.mesh import OrganMesh
+from solver.actions import Release
 from solver.attachments import Attachment
 from solver.body import Body
 from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
+from solver.field import OperativeField
 from solver.interactive import Interactive, reference_error
 from solver.verification.blocks import kuhn_block
 from tests.solver.opened import opened_at
@@ -117,7 +119,8 @@ def test_two_replays_of_a_change_end_in_the_same_bits(live):
 def test_frames_go_on_while_a_change_is_made_ready(live):
     """What the tools did in the meantime is in the state the change is adopted with."""
     pull(live)
-    waiting = live.prepare(opened_at(live.body.organ, 30.0, 10.0))
+    change, succeed = opened_at(live.body.organ, 30.0, 10.0), live.successor_maker()
+    waiting = live.beside(lambda: succeed(change, None))
     live.move("jaws", [68.0, 10.0, 10.0])
     assert live.step(budget_s=0.01).topology == 0
     live.adopt(waiting.result())
@@ -161,9 +164,82 @@ def test_what_was_divided_is_whole_again_after_undo():
     ]
     live = Interactive(Body(organ, attachments=walls, gravity_mm_s2=(0, 2000, 0)))
     before = live.snapshot()
-    live.body.release("band")
-    live.refresh_supports()
+    live.hold_by([a.release() if a.name == "band" else a for a in live.body.attachments])
     sagged = live.settle().displacement
     live.restore(before)
     assert not any(a.released for a in live.body.attachments)
     assert np.abs(live.settle().displacement).max() < 0.1 * np.abs(sagged).max()
+
+
+def test_what_nothing_holds_any_more_becomes_a_specimen():
+    organ = kuhn_block(SIZE, CELLS)
+    number = np.arange(len(organ.tets))
+    field = OperativeField(
+        Interactive(bar(organ, gravity=(0.0, 500.0, 0.0))),
+        tet_data={"number": number},
+        vertex_data={"temperature_C": organ.points[:, 0], "node": np.arange(len(organ.points))},
+    )
+    before, started = field.state_hash(), field.snapshot()
+    field.change(opened_at(organ, 40.0))
+    (out,) = field.specimens
+    assert out.volume_ml == pytest.approx(20 * 20 * 20 / 1000, rel=1e-9)
+    assert out.volume_ml + field.organ.tet_volumes.sum() / 1000 == pytest.approx(24.0, rel=1e-12)
+    assert field.events[-1].kind == "specimen"
+    assert field.events[-1].values["share_percent"] == pytest.approx(100 / 3)
+    # What was known of tetrahedra and vertices has followed, on both.
+    assert np.array_equal(np.sort(np.r_[field.tet_data["number"], out.tet_data["number"]]), number)
+    assert np.array_equal(field.vertex_data["temperature_C"], field.organ.points[:, 0])
+    assert np.array_equal(out.vertex_data["temperature_C"], out.organ.points[:, 0])
+    assert np.array_equal(organ.points[field.vertex_data["node"]], field.organ.points)
+    frame = field.step(iterations=10)
+    assert frame.state == "converged"
+    assert len(frame.displacement) == len(field.organ.points)
+    assert reference_error(field.live)[1] < 1e-2
+    field.restore(started)
+    assert field.state_hash() == before
+    with pytest.raises(SolverError, match="whole organ"):
+        field.change(None, np.ones(len(organ.tets), dtype=bool))
+    # The part at the wall holds all: without it nothing would be left that is held.
+    with pytest.raises(SolverError, match="Nothing would hold"):
+        field.change(opened_at(organ, 40.0), organ.points[organ.tets].mean(axis=1)[:, 0] < 40)
+    assert field.state_hash() == before
+
+
+def test_a_piece_in_the_jaws_stays_until_they_open():
+    organ = kuhn_block(SIZE, CELLS)
+    field = OperativeField(Interactive(bar(organ)))
+    field.live.grasp("jaws", [60.0, 10.0, 10.0], 15.0)
+    field.change(opened_at(organ, 40.0))
+    assert not field.specimens
+    field.live.move("jaws", [66.0, 10.0, 10.0])
+    field.step(iterations=5)
+    apart = field.live.positions[field.live.body.components != field.live.body.components[0]]
+    assert apart[:, 0].min() == pytest.approx(46.0, abs=0.1)
+    for _ in Release("jaws", 0.2).run(field):
+        pass
+    assert len(field.specimens) == 1
+    assert field.specimens[0].displacement[:, 0] == pytest.approx(6.0, abs=0.1)
+    assert not field.live.body.components.any()
+    assert not field.live.tools
+
+
+def test_in_real_time_frames_go_on_until_the_change_is_ready():
+    organ = kuhn_block(SIZE, CELLS)
+    field = OperativeField(Interactive(bar(organ)), tet_data={"number": np.arange(len(organ.tets))})
+    field.live.grasp("jaws", [60.0, 10.0, 10.0], 15.0)
+    field.step(budget_s=0.01)
+    field.change(opened_at(organ, 30.0, 10.0))
+    assert field.live.topology == 0
+    waiting = field.snapshot()
+    seen = []
+    while not field.live.topology:
+        field.live.move("jaws", [60.0 + 0.1 * len(seen), 10.0, 10.0])
+        seen.append(field.step(budget_s=0.01))
+    assert len(field.tet_data["number"]) == len(field.organ.tets)
+    assert seen[-1].topology == field.live.topology
+    # A state with a change under way is one with the change done.
+    field.restore(waiting)
+    assert field.live.topology > 0
+    assert field.live.position_of("jaws")[0] == 60.0
+    field.reset()
+    assert field.organ is organ

@@ -3,7 +3,8 @@ import pytest
 
 from solver.body import Body
 from solver.breathing import Breathing
-from solver.dynamics import Damping, Dynamics
+from solver.damping import Damping
+from solver.dynamics import Dynamics
 from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
 from solver.ligaments import Ligament

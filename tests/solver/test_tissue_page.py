@@ -1,12 +1,22 @@
 """The tables of docs/tissues.md are those of the tissue table."""
 
-import pytest
+import tomllib
+from importlib import resources
 
 from solver.materials import LAWS
 from solver.tissues import table
 from tests.generated import check_section, markdown_table
 
+# Membranes are part of a law and keep no word of where they come from.
+SAID = tomllib.loads(resources.files("solver").joinpath("tissues.toml").read_text(encoding="utf-8"))[
+    "membranes"
+]
 LAW_NAMES = {law: name for name, law in LAWS.items()}
+
+
+def _range(toughness):
+    low, high = toughness.low_J_m2, toughness.high_J_m2
+    return "one value" if low == high else f"{low:g} to {high:g}"
 
 
 def test_mechanics():
@@ -22,7 +32,11 @@ def test_mechanics():
 def test_membranes_and_ligaments():
     head = ["name", "stiffness"]
     rows = [
-        [name, f"µ = {m.mu_kPa / 1000:g} MPa, {m.thickness_mm:g} mm thick"]
+        [
+            name,
+            f"µ = {m.mu_kPa / 1000:g} MPa, {m.thickness_mm:g} mm thick "
+            f"({SAID[name]['confidence']}; {SAID[name]['source']})",
+        ]
         for name, m in table().membranes.items()
     ]
     rows += [
@@ -59,10 +73,18 @@ def test_heat():
     check_section("tissues.md", "heat", f"{source}.\n\n{markdown_table(head, rows)}")
 
 
-@pytest.mark.parametrize("head", [["tissue", "energy (J/m²)", "range (J/m²)", "source"]])
-def test_toughness(head):
+def test_toughness():
+    head = ["tissue", "energy (J/m²)", "range (J/m²)", "source", "note"]
     rows = [
-        [name, f"{t.energy_J_m2:g}", f"{t.low_J_m2:g} to {t.high_J_m2:g}", t.source]
-        for name, t in table().toughness.items()
+        [name, f"{t.energy_J_m2:g}", _range(t), t.source, t.note] for name, t in table().toughness.items()
     ]
     check_section("tissues.md", "toughness", markdown_table(head, rows))
+
+
+def test_strength():
+    rows = [
+        [name, f"{100 * s.strain:.0f} ± {100 * s.spread:.0f}", s.source]
+        for name, s in table().strength.items()
+    ]
+    text = markdown_table(["tissue", "first principal strain at failure (%)", "source"], rows)
+    check_section("tissues.md", "strength", text)

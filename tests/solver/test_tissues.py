@@ -34,6 +34,7 @@ def test_every_published_tissue_has_a_source_and_is_nearly_incompressible():
 def test_every_entry_of_the_table_has_a_source_and_a_confidence():
     whole = table()
     entries = [*whole.tissues.values(), *whole.thermal.values(), *whole.toughness.values()]
+    entries += whole.strength.values()
     for entry in [*entries, *whole.ligaments.values()]:
         assert re.search(r"\d{4}", entry.source), entry
         assert entry.confidence in CONFIDENCE

@@ -11,12 +11,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from anatomy import Scan, structures
+from solver.actions import Clamp, Hold
+from solver.circulation import perfusion
 from tests.anatomy.vessels.test_couinaud import LEVEL, around, portal
 from tests.anatomy.vessels.test_liver import labelled
 from twin.build import Choice, build_case
 from twin.case import Case
 from twin.errors import TwinError
+from twin.operating import carried_vessels
 from twin.perfusion import clamp
+from twin.plans import read_plans
+from twin.rehearsal import Rehearsal
 from viewer.terminal import app
 from viewer.vessel_picture import picture_vessels
 
@@ -93,9 +98,103 @@ def test_a_picture_of_another_type_is_refused_in_a_sentence(case, tmp_path):
 def test_the_picture_shows_both_trees(case, tmp_path):
     picture_vessels(case, tmp_path / "vessels.png")
     seen = np.asarray(Image.open(tmp_path / "vessels.png").convert("RGB")).reshape(-1, 3).astype(int)
+    assert set(case.vessels) == {"portal_vein", "hepatic_vein"}
     for name in case.vessels:
         colour = np.array(structures.find(name).colour)
         # A lit tube keeps the hue of its vessel: the angle between the two colours is small.
         bright = seen[seen.sum(axis=1) > 200]
         cosine = (bright @ colour) / (np.linalg.norm(bright, axis=1) * np.linalg.norm(colour))
         assert (cosine > 0.995).sum() > 1000, name
+
+
+def rehearsal_of(path, title, *acts):
+    Rehearsal(title, acts).write(path)
+    return path
+
+
+def test_the_field_of_a_case_knows_what_each_vessel_feeds(case):
+    vessels, serving = carried_vessels(case, case.organ)
+    assert {name: tree.outflow for name, tree in vessels.items()} == {
+        "portal_vein": False,
+        "hepatic_vein": True,
+    }
+    tree, ends = portal()
+    end = tree.points[ends["posterior", True]]
+    node = vessels["portal_vein"].nearest(end, case.organ.points)[0]
+    closed = vessels["portal_vein"].with_clamp("c", [node])
+    found = perfusion(case.organ, vessels | {"portal_vein": closed}, serving)
+    assert found.ml(found.supplied) == pytest.approx(sum(case.organ.volumes_ml.values()))
+    # The same territory as by voxels, on a mesh of 20 mm edges.
+    (twig,) = clamp(case, [tuple(end)])
+    assert found.describe()["ischaemic_percent"] == pytest.approx(100.0 * twig.share, abs=1.5)
+
+
+def test_plans_are_compared_side_by_side(case, tmp_path):
+    x, y, z = around(140.0, 30.0, LEVEL)
+    selective = rehearsal_of(
+        tmp_path / "a.json", "Selective", Clamp("right", "portal_vein", (x, y, z)), Hold(1.0)
+    )
+    total = rehearsal_of(tmp_path / "b.json", "Total", Clamp("all", pringle=True), Hold(1.0))
+    files = tmp_path / "c.json", tmp_path / "c.html"
+    run = CliRunner().invoke(
+        app,
+        [
+            "compare",
+            str(case.path),
+            str(selective),
+            str(total),
+            "--json",
+            str(files[0]),
+            "--html",
+            str(files[1]),
+        ],
+    )
+    assert run.exit_code == 0, run.output
+    plans = json.loads(files[0].read_text())["plans"]
+    assert [plan["plan"] for plan in plans] == ["Selective", "Total"]
+    half, none = (plan["measures"]["organs"]["liver"] for plan in plans)
+    assert half["remnant_percent"] == none["remnant_percent"] == 100.0
+    assert 0.2 < half["future_remnant_perfused_percent"] / 100.0 < 0.8
+    assert none["future_remnant_perfused_ml"] == 0.0
+    assert half["future_remnant_perfused_ml"] + plans[0]["measures"]["perfusion"][
+        "ischaemic_ml"
+    ] == pytest.approx(half["whole_ml"])
+    # Only what differs is shown, the better in bold.
+    text = files[1].read_text()
+    assert f"<b>{half['future_remnant_perfused_ml']:,.0f}</b>" in text
+    assert "liver, volume" not in text
+    assert "without inflow" in run.output.replace("\n", " ")
+
+
+def test_a_plan_that_cannot_be_carried_out_says_why_beside_the_others(case, tmp_path):
+    good = rehearsal_of(tmp_path / "a.json", "Good", Clamp("all", pringle=True))
+    bad = rehearsal_of(tmp_path / "b.json", "Bad", Clamp("c", point_mm=(400.0, 0.0, 0.0)))
+    run = CliRunner().invoke(app, ["compare", str(case.path), str(good), str(bad), "--every"])
+    assert run.exit_code == 1
+    words = " ".join(run.output.split())
+    assert "Bad was not carried out: action 1 (clamp): No vessel to clamp lies within 15 mm" in words
+    assert "liver, volume" in words
+    empty = rehearsal_of(tmp_path / "e.json", "Empty")
+    run = CliRunner().invoke(app, ["compare", str(case.path), str(empty)])
+    assert run.exit_code == 1
+    assert "has no acts" in " ".join(run.output.split())
+
+
+def test_the_command_tells_how_near_tumours_are(case, tmp_path):
+    run = CliRunner().invoke(app, ["vessels", str(case.path), "--json", str(tmp_path / "v.json")])
+    assert run.exit_code == 0, run.output
+    # This liver has none, and no table of them.
+    assert json.loads((tmp_path / "v.json").read_text())["tumours"] == {}
+    assert "How near" not in run.output
+
+
+def test_alternatives_of_one_file_are_plans(tmp_path):
+    rehearsal = Rehearsal("Two ways", [Clamp("all", pringle=True)])
+    rehearsal.log.branch("other")
+    rehearsal.append(Hold(1.0))
+    rehearsal.write(tmp_path / "r.json")
+    plans = read_plans([tmp_path / "r.json"])
+    assert [(plan.name, len(plan.rehearsal)) for plan in plans] == [
+        ("Two ways: plan", 1),
+        ("Two ways: other", 2),
+    ]

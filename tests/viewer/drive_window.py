@@ -18,6 +18,7 @@ from PySide6.QtWidgets import QApplication
 from twin.case import Case
 from viewer.desktop import check_window_possible
 from viewer.desktop.window import RehearsalWindow
+from viewer.tools.pointing import PLANS
 
 PATIENCE_S = 150.0
 
@@ -95,15 +96,44 @@ def turn_camera(app: QApplication, window: RehearsalWindow) -> float:
     return float(np.linalg.norm(np.array(window.view.camera.position) - before))
 
 
-def kill_and_restart(app: QApplication, window: RehearsalWindow) -> dict[str, object]:
-    os.kill(window.engine.process_id or 0, signal.SIGKILL)
-    said: dict[str, object] = {"noticed": spin(app, lambda: window.engine.failure, 30)}
-    spin(app, window.banner.isVisible, 5)
-    said["banner"] = window.banner.words
-    window.banner.restart.emit()
-    spin(app, lambda: window.engine.busy is not None, 5)
-    said["back"] = spin(app, lambda: window.view.solver_ready and not window.banner.isVisible())
-    said["process"] = window.engine.process_id
+def cut(app: QApplication, window: RehearsalWindow) -> dict[str, object]:
+    """A stroke of the scalpel over the front, one undo, one redo, and an act that is refused."""
+    view, said = window.view, {}
+    plan = next(plan for plan in PLANS if plan is not None and plan.name == "Incise")
+    window.point(plan)
+    said["asked"] = window.asking.isVisible()
+    skin = window.scene.skins["liver"]
+    front = skin.points[np.argmin(skin.points[:, 1])].astype(float)
+    x, y = (round(v) for v in view.eye().pixel_of(front))
+    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=QPoint(x - 40, y))
+    for step in range(1, 17):
+        QTest.mouseMove(view, QPoint(x - 40 + 5 * step, y))
+        spin(app, lambda: False, 0.02)
+    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=QPoint(x + 40, y))
+    said["cut"] = spin(app, lambda: window.scene.topology != 0, 60)
+    said["faces"] = {name: len(face.triangles) for name, face in window.scene.faces.items()}
+    spin(app, lambda: "laid open" in window.findings.words, 10)
+    said["findings"] = window.findings.words
+    spin(app, lambda: window.scene.reading.state == "converged", 30)
+    said["asked afterwards"] = window.asking.isVisible()
+    window.undo()
+    said["undone"] = spin(app, lambda: window.scene.topology == 0 and not window.scene.faces, 30)
+    window.redo()
+    said["redone"] = spin(app, lambda: window.scene.topology != 0, 60)
+    return said
+
+
+def kill(app: QApplication, window: RehearsalWindow) -> dict[str, object]:
+    killed = window.engine.process_id
+    os.kill(killed or 0, signal.SIGKILL)
+    said: dict[str, object] = {}
+    said["back"] = spin(
+        app,
+        lambda: (
+            window.engine.process_id != killed and window.view.solver_ready and not window.banner.isVisible()
+        ),
+    )
+    said["failure"] = window.engine.failure
     return said
 
 
@@ -126,7 +156,10 @@ def main(case: str, folder: str) -> None:
     )
     window.save_log(str(Path(folder) / "log.json"))
     said["slices"] = read_slices(app, window)
-    said["killed"] = kill_and_restart(app, window)
+    said["cut"] = cut(app, window)
+    spin(app, lambda: False, 0.3)
+    window.save_screenshot(str(Path(folder) / "cut.png"))
+    said["killed"] = kill(app, window)
     solver = window.engine.process_id
     window.close()
     app.processEvents()

@@ -213,17 +213,18 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while not opened(process.pid, scan) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 300
+    while not importing(process.pid) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    assert process.poll() is None, process.communicate()[1]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=300)
     refused(subprocess.CompletedProcess(process.args, process.returncode, out, err), "Stopped", code=130)
     nothing_left(tmp_path, "ct.nii.gz", "labels.nrrd")
 
 
-def opened(pid: int, _scan: Path) -> bool:
-    """Whether the process is past its imports: SimpleITK's library is mapped."""
+def importing(pid: int) -> bool:
+    """Whether the process is at work: SimpleITK's library is mapped, which is not needed to read the command line."""
     try:
         return "SimpleITK" in Path(f"/proc/{pid}/maps").read_text()
     except OSError:

@@ -127,11 +127,22 @@ def test_what_was_done_is_saved_as_a_rehearsal(session: tuple[dict[str, Any], Pa
 
 
 @pytest.mark.window
-def test_a_dead_solver_is_told_and_replaced_and_none_is_left(session: tuple[dict[str, Any], Path]) -> None:
+def test_a_stroke_cuts_and_undo_makes_it_whole(session: tuple[dict[str, Any], Path]) -> None:
+    cut = session[0]["cut"]
+    assert cut["asked"]
+    assert not cut["asked afterwards"]
+    assert cut["cut"]
+    assert cut["faces"]["liver"] > 10
+    assert "'scalpel' has laid open" in cut["findings"]
+    assert cut["undone"]
+    assert cut["redone"]
+
+
+@pytest.mark.window
+def test_a_dead_solver_is_replaced_and_none_is_left(session: tuple[dict[str, Any], Path]) -> None:
     killed = session[0]["killed"]
-    assert killed["noticed"]
-    assert killed["banner"].startswith("The solver has stopped.")
     assert killed["back"]
+    assert killed["failure"] == ""
     assert session[0]["solver gone"]
 
 

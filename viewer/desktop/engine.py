@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anatomy.mesh import OrganMesh
+from solver.actions import Act
 from solver.errors import SolverError
 from solver.frame import Frame
 from twin.errors import TwinError
@@ -31,6 +33,7 @@ class Engine:
         folder = Path(case.path)
         source = folder if (folder / "organ.vtu").is_file() else case.organ
         self._service = Service(source, title=case.title)
+        self._whole: OrganMesh = case.organ
         self._restarting: threading.Thread | None = None
         self._restart_stage = ("starting again", 0.0)
         self._failure = ""
@@ -68,6 +71,11 @@ class Engine:
     def step_ms(self) -> float:
         """Time the solver took for its newest step that had something to solve, ms."""
         return self._step_ms
+
+    @property
+    def age_s(self) -> float:
+        """Time since the newest frame was computed, s."""
+        return 0.0 if self._frame is None else self._frame.age_s
 
     def new_frame(self) -> Frame | None:
         """The newest frame, if there is one that was not handed out before."""
@@ -115,6 +123,32 @@ class Engine:
             getattr(self._service, command)(*details)
         except (TwinError, SolverError) as error:
             self._failure = str(error)
+
+    def perform(self, act: Act) -> None:
+        """Carry out an act after those asked for before."""
+        self._ask("perform", act)
+
+    def undo(self) -> None:
+        """Take back the last act."""
+        self._ask("undo")
+
+    def redo(self) -> None:
+        """Do again what was last taken back."""
+        self._ask("redo")
+
+    def mesh(self, topology: int) -> tuple[OrganMesh, NDArray[np.int64]]:
+        """The mesh that frames of a topology belong to, and its cut faces."""
+        return self._service.mesh(topology) or (self._whole, np.zeros((0, 3), dtype=np.int64))
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What a surgeon must know of what was done, oldest first."""
+        return [] if self._restarting is not None else self._service.events
+
+    @property
+    def measures(self) -> dict[str, Any]:
+        """What the operation costs so far, see `twin.meter`; empty until it is known."""
+        return {} if self._restarting is not None else self._service.measures
 
     def save_log(self, path: str) -> int:
         """Write what was done as a rehearsal script; return the number of acts.

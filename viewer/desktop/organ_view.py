@@ -19,6 +19,7 @@ from pyvistaqt import QtInteractor
 from viewer.camera import Eye
 from viewer.scene import Scene
 from viewer.tools.grasping import GraspTool
+from viewer.tools.pointing import Pointing
 
 FIRST_VIEW = "surgeon"
 
@@ -41,7 +42,7 @@ class OrganView(QtInteractor):
     def __init__(self, scene: Scene, tool: GraspTool, parent: QWidget | None = None) -> None:
         super().__init__(parent, auto_update=False, multi_samples=0)
         self.scene = scene
-        self.tool = tool
+        self.tool: GraspTool | Pointing = tool
         self.grasping = True
         self.solver_ready = False
         self._aimed = False

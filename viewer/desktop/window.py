@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -30,9 +32,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from solver.actions import Act
+from solver.attachments import from_anatomy
+from solver.errors import SolverError
 from twin.errors import TwinError
 from viewer import quality, theme
 from viewer.camera import VIEWS
+from viewer.desktop.act_panel import ActPanel, Findings
 from viewer.desktop.engine import Engine
 from viewer.desktop.organ_view import OrganView
 from viewer.desktop.panels import Banner, NumberStrip, StructureList, label, named
@@ -41,6 +47,7 @@ from viewer.desktop.style import SHEET
 from viewer.scene import Scene
 from viewer.slices import PLANES, SliceModel
 from viewer.tools.grasping import GraspTool
+from viewer.tools.pointing import PLANS, Plan, Pointing, mobilising
 
 _POLL_MS = 16
 # Numbers that change with every frame cannot be read: they are written so often a second, outlines so often.
@@ -66,6 +73,9 @@ class RehearsalWindow(QMainWindow):
         self.case = case
         self.scene = Scene(case, hud=False)
         self.tool = GraspTool(self.scene, self.engine)
+        self.pointing: Pointing | None = None
+        self._plan: Plan | None = None
+        self._acts = 0
         self.slices = SliceModel(case.scan, case.labels)
         self._written = self._outlined = self._said_until = 0.0
         self._new = False
@@ -90,16 +100,27 @@ class RehearsalWindow(QMainWindow):
         stack.setContentsMargins(0, 0, 0, 0)
         stack.addWidget(self.view, 0, 0, 3, 1)
         stack.addWidget(self.banner, 1, 0, Qt.AlignmentFlag.AlignHCenter)
+        self.asking = ActPanel()
+        self.asking.cancelled.connect(self.stop_pointing)
+        self.asking.go.connect(self._do_it)
+        stack.addWidget(self.asking, 1, 0, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         stack.setRowMinimumHeight(0, 20)
         stack.setRowStretch(2, 1)
         self.structures = StructureList(self.scene, _volumes(self.case))
         self.structures.changed.connect(self._structure_changed)
+        self.findings = Findings()
+        left = named(QWidget(), "panel")
+        left.setFixedWidth(self.structures.width() or 250)
+        beside = QVBoxLayout(left)
+        beside.setContentsMargins(0, 0, 0, 0)
+        beside.addWidget(self.structures, 1)
+        beside.addWidget(self.findings)
         self.strip = NumberStrip()
         self.strip.hint.setText(_HINT)
         room = named(QWidget(), "room")
         across = QHBoxLayout()
         across.setSpacing(0)
-        across.addWidget(self.structures)
+        across.addWidget(left)
         across.addWidget(middle, 1)
         across.addWidget(self._slice_column())
         down = QVBoxLayout(room)
@@ -142,7 +163,10 @@ class RehearsalWindow(QMainWindow):
         self.grasp_action.setCheckable(True)
         self.grasp_action.setChecked(True)
         self.release_action = self._action(bar, "Release", "Space", self.release, "Open the jaws")
-        self._action(bar, "Reset", "R", self.reset, "Back to the shape of the scan")
+        bar.addWidget(self._act_button())
+        self._action(bar, "Undo", "Ctrl+Z", self.undo, "Take back the last act")
+        self._action(bar, "Redo", "Ctrl+Shift+Z", self.redo, "Do again what was taken back")
+        self._action(bar, "Reset", "R", self.reset, "Back to the untouched organ")
         bar.addSeparator()
         bar.addWidget(self._view_button())
         self._action(bar, "Glass", "X", self._toggle_glass, "See through the organ, or not")
@@ -155,7 +179,11 @@ class RehearsalWindow(QMainWindow):
         gap.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         bar.addWidget(gap)
         bar.addWidget(label(f"{theme.RESEARCH_NOTICE}  "))
-        for key, slot in (("W", self._next_window), ("Ctrl+Q", self.close)):
+        for key, slot in (
+            ("W", self._next_window),
+            ("Escape", self.stop_pointing),
+            ("Ctrl+Q", self.close),
+        ):
             action = QAction(self)
             action.setShortcut(QKeySequence(key))
             action.triggered.connect(slot)
@@ -168,6 +196,23 @@ class RehearsalWindow(QMainWindow):
         action.triggered.connect(slot)
         bar.addAction(action)
         return action
+
+    def _act_button(self) -> QToolButton:
+        menu = QMenu(self)
+        for plan in PLANS:
+            if plan is None:
+                menu.addSeparator()
+            else:
+                menu.addAction(plan.name, partial(self.point, plan))
+        free = menu.addMenu("Divide a ligament")
+        for held in from_anatomy(self.case.organ):
+            free.addAction(held.name, partial(self.point, mobilising(held.name)))
+        button = QToolButton()
+        button.setText("Act  ▾")
+        button.setToolTip("Probe, cut, resect, clamp, pierce, ablate, suture …")
+        button.setMenu(menu)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        return button
 
     def _view_button(self) -> QToolButton:
         menu = QMenu(self)
@@ -204,6 +249,9 @@ class RehearsalWindow(QMainWindow):
             if frame is None or self.tool.name not in frame.forces_N:
                 self.tool.forget()
         if frame is not None:
+            if frame.topology != self.scene.topology:
+                self.tool.forget()
+                self.scene.remesh(frame.topology, *self.engine.mesh(frame.topology))
             self.scene.update(frame)
             self._new = True
             self.view.update()
@@ -216,9 +264,14 @@ class RehearsalWindow(QMainWindow):
             self._outline()
 
     def _write_numbers(self, running: bool) -> None:
+        self.findings.write(self.engine.measures, self.engine.events)
         if running:
-            self.strip.write(self.scene.reading, self.engine.step_ms, self.view.frames_per_s)
+            self.strip.write(
+                self.scene.reading, self.engine.step_ms, self.view.frames_per_s, self.engine.age_s
+            )
         self.release_action.setEnabled(self.tool.holds)
+        if self.pointing is not None:
+            self.asking.say(self.pointing.hint)
         if perf_counter() > self._said_until:
             self.strip.hint.setText(_HINT_HELD if self.tool.holds else _HINT)
 
@@ -245,8 +298,67 @@ class RehearsalWindow(QMainWindow):
             self.say("Nothing is held.")
         self.view.update()
 
+    def point(self, plan: Plan) -> None:
+        """Have an act told: its numbers in the panel, its points by clicks or a stroke on the organ."""
+        self.stop_pointing()
+        self._plan = plan
+        self.asking.ask(plan)
+        if not plan.hints and not plan.numbers:
+            self._do_it()
+        elif plan.hints:
+            self._point_again()
+
+    def _point_again(self) -> None:
+        assert self._plan is not None
+        self._acts += 1
+        self.pointing = Pointing(
+            self.scene, self._plan, lambda: self.asking.numbers, self._acts, self._pointed_out
+        )
+        self.view.tool = self.pointing
+        self.view.setCursor(Qt.CursorShape.CrossCursor)
+
+    def _pointed_out(self, act: Act) -> None:
+        self.engine.perform(act)
+        self.stop_pointing()
+
+    def _do_it(self) -> None:
+        """Carry out an act that needs nothing to be pointed at."""
+        plan = self._plan
+        if plan is not None:
+            self._acts += 1
+            try:
+                self.engine.perform(plan.make((), self.asking.numbers, self._acts))
+            except SolverError as error:
+                self.say(str(error))
+        self.stop_pointing()
+
+    def stop_pointing(self) -> None:
+        """Back to grasping."""
+        if self.pointing is not None:
+            self.pointing.cancel()
+        self.pointing = self._plan = None
+        self.view.tool = self.tool
+        self.view.unsetCursor()
+        self.asking.hide()
+        self.view.update()
+
+    def undo(self) -> None:
+        """Take back the last act."""
+        self._elsewhere(self.engine.undo)
+
+    def redo(self) -> None:
+        """Do again what was last taken back."""
+        self._elsewhere(self.engine.redo)
+
+    def _elsewhere(self, command: Callable[[], None]) -> None:
+        self.stop_pointing()
+        self.tool.forget()
+        command()
+        self.view.update()
+
     def reset(self) -> None:
-        """Back to the shape of the scan, nothing held."""
+        """Back to the untouched organ, nothing held."""
+        self.stop_pointing()
         self.tool.forget()
         self.engine.reset()
         self.view.update()
@@ -269,8 +381,9 @@ class RehearsalWindow(QMainWindow):
         self.view.update()
 
     def _show_grasped_slices(self) -> None:
-        if self.tool.hit is not None:
-            self.slices.move_to(self.tool.hit.rest_mm)
+        hit = self.view.tool.hit
+        if hit is not None:
+            self.slices.move_to(hit.rest_mm)
             self._slices_moved()
 
     def _slices_moved(self) -> None:

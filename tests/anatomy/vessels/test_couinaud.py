@@ -108,6 +108,7 @@ def test_the_veins_stand_at_the_borders(made):
 
 def test_veins_are_told_right_middle_left(made):
     veins, tree = made[4].veins, hepatic()
+    assert set(veins) == set(VEINS)
     for name, nodes in veins.items():
         end = tree.points[nodes[-1]]
         assert np.degrees(np.arctan2(-end[1], end[0])) == pytest.approx(VEINS[name], abs=1.0)
