@@ -155,7 +155,8 @@ class Fronts:
         return Fronts(
             order, starts, row_starts, rows, relative,
             np.concatenate([[0], np.cumsum(wide * (wide + tall))]).astype(np.int64),
-            children, entry_first, entry, entry_row, entry_column, update_starts, room, int((wide + tall).max()), shares,
+            children, entry_first, entry, entry_row, entry_column, update_starts, room,
+            int((wide + tall).max()), shares,
         )  # fmt: skip
 
 
