@@ -31,7 +31,9 @@ Ints = NDArray[np.int64]
 
 
 # A point that contributes less than this share of the mean is not sampled.
-FAINT = 1e-2
+FAINT = 3e-2
+# Share of the largest combination of training forces below which combinations are left out of the search.
+LOST = 5e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,23 +146,15 @@ def contributions(items: tuple[Items, ...], z: Array) -> Array:
     return np.concatenate(found, axis=1)
 
 
-def condensed(rows: Array, lost: float = 5e-4) -> Array:
-    """Fewer rows of the same span, but for what is smaller than a share of the largest; shape (rank, k)."""
-    size, left = np.linalg.eigh((rows @ rows.T).astype(np.float64))
-    keep = size > lost**2 * size[-1]
-    return np.asarray(left[:, keep].T.astype(rows.dtype) @ rows)
-
-
-def non_negative(matrix: Array, target: Array, tolerance: float, most: int) -> tuple[Ints, Array]:
-    """Sparse non-negative least squares: few points whose weighted columns sum to a target.
+def choose(rows: Array, tolerance: float, most: int) -> tuple[Ints, Array]:
+    """Few points and weights that reproduce the sum over all.
 
     Parameters
     ----------
-    matrix : ndarray, shape (r, k)
-        Contribution of every point.
-    target : ndarray, shape (r,)
+    rows : ndarray, shape (r, k)
+        Contributions of every point, scaled so that an error of 1 weighs the same in each row.
     tolerance : float
-        Norm of the misfit, relative to the target's, at which the search ends.
+        Norm of the misfit, relative to the sum's, at which the search ends.
     most : int
         Points at most.
 
@@ -174,11 +168,23 @@ def non_negative(matrix: Array, target: Array, tolerance: float, most: int) -> t
     SolverError
         If the tolerance is not reached with so many points.
     """
+    target = rows.sum(axis=1, dtype=np.float64)
+    length = np.linalg.norm(rows, axis=0)
+    # The direction of a point that hardly contributes is rounding, and its weight would be boundless.
+    counts = np.flatnonzero(length > FAINT * length.mean())
+    some = rows[:, counts]
+    # As few rows as hold what the points can do, but for a small share: the search then costs less.
+    size, left = np.linalg.eigh((some @ some.T).astype(np.float64))
+    left = left[:, size > LOST**2 * size[-1]]
+    points, weights = non_negative(left.T.astype(rows.dtype) @ some, left.T @ target, tolerance, most)
+    return counts[points], weights
+
+
+def non_negative(matrix: Array, target: Array, tolerance: float, most: int) -> tuple[Ints, Array]:
+    """Sparse non-negative least squares: few points whose weighted columns (r, k) sum to a target (r,); as `choose`."""
     length = np.linalg.norm(matrix, axis=0)
-    # Points are compared by direction, else large cells always come first; but the direction of a point that hardly
-    # contributes is rounding, and its weight would be boundless.
-    counts = length > FAINT * length.mean()
-    scale = np.divide(1.0, length, out=np.zeros_like(length), where=counts)
+    # Points are compared by direction, else large cells always come first.
+    scale = np.divide(1.0, length, out=np.zeros_like(length), where=length > FAINT * length.mean())
     chosen = _Chosen(matrix, target)
     goal = tolerance * np.linalg.norm(target)
     while (misfit := np.linalg.norm(chosen.residual)) > goal:

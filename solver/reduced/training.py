@@ -13,7 +13,7 @@ from solver.errors import SolverError
 from solver.interactive import Interactive
 from solver.reduced.grip import Grip, Range, training_moves
 from solver.reduced.model import Accuracy, Answer, ReducedModel, fingerprint
-from solver.reduced.sampling import Sample, condensed, contributions, everything, items_of, non_negative
+from solver.reduced.sampling import Sample, choose, contributions, everything, items_of
 from solver.reduced.volume import average_pressure, pressure_modes, volume_form
 
 Array = NDArray[np.float64]
@@ -44,11 +44,11 @@ class Effort:
         To which training states are converged.
     """
 
-    rays: int = 20
+    rays: int = 24
     truncation: float = 1e-3
-    most_modes: int = 26
+    most_modes: int = 34
     control_modes: int = 6
-    pressure_loss: float = 1e-4
+    pressure_loss: float = 3e-4
     sampling: float = 2e-3
     control_sampling: float = 7e-4
     most_points: int = 600
@@ -261,8 +261,7 @@ def _samples(
         ((rows, effort.sampling), (wide_rows, effort.control_sampling))
     ):
         progress("choosing cells", 0.62 + 0.08 * number)
-        matrix = condensed(np.concatenate(some))
-        points, weights = non_negative(matrix, matrix.sum(axis=1), tolerance, effort.most_points)
+        points, weights = choose(np.concatenate(some), tolerance, effort.most_points)
         found.append(Sample.split(averaged, points, weights))
     return found[0], found[1]
 
