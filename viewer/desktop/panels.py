@@ -124,8 +124,8 @@ class NumberStrip(QWidget):
         right = QVBoxLayout()
         self.state = QLabel("", alignment=Qt.AlignmentFlag.AlignRight)
         self.state.setToolTip(
-            "converged: at equilibrium; approaching: getting there; stale: no longer improving. Residual: forces out of "
-            "balance over the forces in play."
+            "converged: at equilibrium; approaching: getting there; stale: no longer improving. Residual: forces out "
+            "of balance over the forces in play."
         )
         self.hint = label("", "hint")
         self.hint.setAlignment(Qt.AlignmentFlag.AlignRight)
