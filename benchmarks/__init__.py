@@ -17,7 +17,7 @@ from viewer.errors import ViewerError
 #: Benchmarks in the order they run.
 NAMES = (
     "meshing", "vessels", "case", "agreement", "agreement_brain", "corrections",
-    "equilibrium", "loads", "scaling", "interactive", "cutting", "incising", "reduced",
+    "equilibrium", "loads", "scaling", "interactive", "reduced", "cutting", "incising", "soak",
 )  # fmt: skip
 
 

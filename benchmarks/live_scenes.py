@@ -1,9 +1,10 @@
 """Organs and movements of the benchmark `interactive`: what is held, and where it is led.
 
-Organs are the liver (with the vena cava that carries it) and the right kidney of the CT in `../shared/scans/abdomen_ct`,
-meshed from the labels that come with it; where the folder is absent, the liver of the made patient of
-`sample_scans`. A pull takes the anterior and lower margin and leads it 30 mm to the front in 3 s. A palpation stroke
-presses a small patch of the front 8 mm in, leads it 10 mm across, and lets it up again, each in 1 s.
+Organs are the liver (with the vena cava that carries it) and the right kidney of the CT in
+`../shared/scans/abdomen_ct`, meshed from the labels that come with it; where the folder is absent, the liver of the
+made patient of `sample_scans`. A pull takes all tissue around the foremost point within 15 % of the organ's length,
+and leads it 30 mm to the front in 3 s. A palpation stroke presses a small patch of the front 8 mm in, leads
+it 10 mm across, and lets it up again, each in 1 s.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ Array = NDArray[np.float64]
 LABELS = Path(__file__).resolve().parents[2] / "shared" / "scans" / "abdomen_ct" / "labels_v1.nii.gz"
 SECONDS = 3.0
 PULL_MM, PRESS_MM, STROKE_MM = 30.0, 8.0, 10.0
-FRONT, LEFT, HEAD = np.array([0.0, -1.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
+# A smaller patch would tear: its rigid edge crushes the tissue beside it before it has gone 30 mm.
+GRASP_SHARE = 0.15
+FRONT, LEFT = np.array([0.0, -1.0, 0.0]), np.array([1.0, 0.0, 0.0])
 
 
 @cache
@@ -76,8 +79,9 @@ class Movement:
 
 
 def pull(mesh: OrganMesh) -> Movement:
-    """Take the anterior and lower margin 30 mm to the front."""
-    return Movement("pull", _foremost(mesh, FRONT - HEAD), 15.0, lambda t: FRONT * PULL_MM * t / SECONDS)
+    """Take the foremost tissue 30 mm to the front."""
+    radius = GRASP_SHARE * float(np.ptp(mesh.points, axis=0).max())
+    return Movement("pull", _foremost(mesh, FRONT), radius, lambda t: FRONT * PULL_MM * t / SECONDS)
 
 
 def palpation(mesh: OrganMesh) -> Movement:

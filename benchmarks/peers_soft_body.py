@@ -1,13 +1,13 @@
 """What else could be picked for tissue in the hand: the soft bodies of MuJoCo and Newton, on the mesh and load of ours.
 
-A liver of about 5,000 tetrahedra, homogeneous and without weight, is clamped along its back and pulled by a
-patch of its front, 30 mm in 3 s, then held still for 1 s. Every solver gets the same vertices and tetrahedra, the same shear and
+A liver of about 5,000 tetrahedra, homogeneous and without weight, is clamped along its back and pulled by a patch of
+its front, 30 mm in 3 s, then held still for 1 s. Every solver gets the same vertices and tetrahedra, the same shear and
 bulk modulus, density and prescribed motion, and runs with the settings its own makers use:
 
 * ours, the live tier with one iteration a frame at 120 frames/s: neo-Hookean, quasi-static;
-* MuJoCo's flex: St. Venant–Kirchhoff with the Young's modulus and Poisson's ratio of the same small-strain response,
-  linear tetrahedra, dynamics with the integrator it asks for (`discrete`) at its default step of 2 ms, the elastic damping of its
-  own examples; where this blows up, the step is halved until it does not;
+* MuJoCo's flex: St. Venant–Kirchhoff with the Young's modulus and Poisson's ratio of the same small strains,
+  linear tetrahedra, dynamics with the integrator its soft bodies ask for (`discrete`) at its
+  default step of 2 ms, little elastic damping; where this blows up, the step is halved until it does not;
 * Newton's vertex block descent (SolverVBD) on the CPU: neo-Hookean, linear tetrahedra, implicit Euler, 60 frames/s with
   10 substeps of 10 iterations as in its soft-body example.
 

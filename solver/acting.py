@@ -18,22 +18,20 @@ from scipy.sparse import coo_array, csr_matrix
 from solver.backend import fem
 from solver.body import Body
 from solver.elements import Element
-from solver.live_contact import LiveContact
 from solver.live_load import LiveLoad
-from solver.needle import Needle
+from solver.live_motion import Motion
+from solver.live_relaxation import LiveRelaxation
 from solver.pneumoperitoneum import Pneumoperitoneum
-from solver.posture import Posture
-from solver.suture import Threads
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-KINDS = (LiveContact, Needle, Pneumoperitoneum, Posture, Threads)
+OF_TIME = (Motion, LiveRelaxation)
 
 
 def outer_loads(loads: Iterable[LiveLoad]) -> tuple[LiveLoad, ...]:
     """Those among the loads of the live tissue that an equilibrium feels."""
-    return tuple(load for load in loads if isinstance(load, KINDS))
+    return tuple(load for load in loads if not isinstance(load, OF_TIME))
 
 
 @dataclass(frozen=True)
@@ -87,15 +85,7 @@ class BoundActing:
         unknown[self._nodes.indices] = self._unknowns
         total = csr_matrix((len(x), len(x)))
         for load in self._loads:
-            if isinstance(load, Pneumoperitoneum):
-                local = load.second_derivative(positions).tocoo()
-                row, column = unknown.ravel()[local.row], unknown.ravel()[local.col]
-                values = local.data
-            else:
-                vertices, matrix = load.coupled_stiffness(positions)
-                own = unknown[vertices].ravel()
-                row, column = np.repeat(own, len(own)), np.tile(own, len(own))
-                values = matrix.ravel()
+            row, column, values = _entries(load, positions, unknown)
             total = total + csr_matrix(coo_array((values, (row, column)), shape=total.shape))
         return total
 
@@ -124,3 +114,20 @@ class BoundActing:
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Nothing to go back to."""
+
+
+def _entries(load: LiveLoad, positions: Array, unknown: Ints) -> tuple[Ints, Ints, Array]:
+    """Rows, columns and values of a load's second derivative; `unknown` has the unknowns of each vertex, (n, 3)."""
+    if isinstance(load, Pneumoperitoneum):
+        local = load.second_derivative(positions).tocoo()
+        return unknown.ravel()[local.row], unknown.ravel()[local.col], local.data
+    vertices, matrix = load.coupled_stiffness(positions)
+    own = unknown[vertices].ravel()
+    single, blocks = load.stiffness(positions)
+    row = np.broadcast_to(unknown[single][:, :, None], blocks.shape).ravel()
+    column = np.broadcast_to(unknown[single][:, None, :], blocks.shape).ravel()
+    return (
+        np.concatenate([np.repeat(own, len(own)), row]),
+        np.concatenate([np.tile(own, len(own)), column]),
+        np.concatenate([matrix.ravel(), blocks.ravel()]),
+    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import scipy
 from llvmlite import ir
@@ -66,8 +67,7 @@ def _call(builder, address, arguments):  # type: ignore[no-untyped-def]
 _CHARACTER, _INTEGER, _SINGLE = ir.IntType(8), ir.IntType(32), ir.FloatType()
 
 
-@intrinsic
-def sgemm(typing_context, address, transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
+def _sgemm(typing_context, address, transposed, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):  # type: ignore[no-untyped-def]
     """C ← α A op(B) + β C of column-major blocks given by the addresses of their first entries.
 
     A is m × k, C is m × n; op(B) is the transpose of the n × k block B if `transposed`, else the k × n block B.
@@ -90,8 +90,7 @@ def sgemm(typing_context, address, transposed, m, n, k, alpha, a, lda, b, ldb, b
     return types.void(size, size, size, size, size, real, size, size, size, size, real, size, size), generate
 
 
-@intrinsic
-def strsm(typing_context, address, m, n, a, lda, b, ldb):  # type: ignore[no-untyped-def]
+def _strsm(typing_context, address, m, n, a, lda, b, ldb):  # type: ignore[no-untyped-def]
     """B ← B U⁻¹ for a column-major m × n block B and an n × n triangle U that is stored row by row."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -109,8 +108,7 @@ def strsm(typing_context, address, m, n, a, lda, b, ldb):  # type: ignore[no-unt
     return types.void(*([types.intp] * 7)), generate
 
 
-@intrinsic
-def single_of(typing_context, bits):  # type: ignore[no-untyped-def]
+def _single_of(typing_context, bits):  # type: ignore[no-untyped-def]
     """Single-precision value of the 16 bits of a half-precision number."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -119,11 +117,17 @@ def single_of(typing_context, bits):  # type: ignore[no-untyped-def]
     return types.float32(types.uint16), generate
 
 
-@intrinsic
-def half_of(typing_context, value):  # type: ignore[no-untyped-def]
+def _half_of(typing_context, value):  # type: ignore[no-untyped-def]
     """The 16 bits of the half-precision number nearest to a single-precision one."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.bitcast(builder.fptrunc(arguments[0], ir.HalfType()), ir.IntType(16))
 
     return types.uint16(types.float32), generate
+
+
+# Numba gives an intrinsic its first argument by itself, which a type checker cannot know.
+sgemm: Any = intrinsic(_sgemm)
+strsm: Any = intrinsic(_strsm)
+single_of: Any = intrinsic(_single_of)
+half_of: Any = intrinsic(_half_of)

@@ -157,9 +157,21 @@ class CarriedTree:
         length = np.linalg.norm(self.scanned - self.scanned[np.maximum(self.parent, 0)], axis=1)
         return np.where(self.parent >= 0, length, 0.0)
 
+    @cached_property
+    def lumen_mm(self) -> Array:
+        """Radius of each piece, no narrower than what it feeds, mm, shape (n,).
+
+        Where the tree says otherwise, two forks lie too close together to measure the piece between them.
+        """
+        radius = self.radius.copy()
+        for row in range(len(self) - 1, -1, -1):
+            if self.parent[row] >= 0:
+                radius[self.parent[row]] = max(radius[self.parent[row]], radius[row])
+        return radius
+
     def calibre_mm(self, node: int) -> float:
         """Diameter of a node's piece, mm."""
-        return 2.0 * float(self.radius[node])
+        return 2.0 * float(self.lumen_mm[node])
 
     def nearest(self, point_mm: ArrayLike, positions: Array) -> tuple[int, float]:
         """Piece of vessel in the body nearest to a point of the present shape, by its node.

@@ -106,9 +106,9 @@ class _Seen:
     flows_ml_min: tuple[float, float]
 
     def of(self, field: OperativeField) -> bool:
-        return self.organ is field.organ and all(
-            a is b for a, b in zip(self.trees, field.vessels.values(), strict=True)
-        )
+        now = tuple(field.vessels.values())
+        same = len(now) == len(self.trees) and all(a is b for a, b in zip(self.trees, now, strict=True))
+        return same and self.organ is field.organ
 
 
 @dataclass(frozen=True, eq=False)

@@ -251,9 +251,9 @@ def backward(part, starts, row_starts, rows, panel_starts, panels, scales, pivot
 
 
 @numba.njit(nogil=True, cache=True)
-def forward_block(
+def forward_block(  # type: ignore[no-untyped-def]
     path, starts, row_starts, local, panel_starts, panels, scales, pivots, Y, place, gemm, trsm
-):  # type: ignore[no-untyped-def]
+):
     """L⁻¹ Y for the rows of a path to the root, all columns together, in place.
 
     `local` leads from a place of the elimination order to a row of Y; `place` are the places a front reaches.

@@ -49,10 +49,11 @@ class Shares:
             if above >= 0:
                 total[above] += total[s]
                 size[above] += size[s]
-        roots, top = np.flatnonzero(parent < 0).tolist(), []
+        roots: list[int] = np.flatnonzero(parent < 0).tolist()
+        top: list[int] = []
         soonest, best = np.inf, (roots, top)
         for _ in range(SPLITS):
-            done = max(_dealt(roots, total)[1]) + sum(float(cost[s]) for s in top)
+            done = max(_dealt(roots, total)[1]) + float(cost[top].sum())
             if done < soonest:
                 soonest, best = done, (roots, top)
             heaviest = max(roots, key=lambda s: (total[s], s))
@@ -145,7 +146,7 @@ class Fronts:
         wide, tall = np.diff(starts), np.diff(row_starts)
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
-        entries = _entry_places(
+        entry_first, entry, entry_row, entry_column = _entry_places(
             pattern.indptr.astype(np.int64), pattern.indices.astype(np.int64), place, owner[order],
             starts, row_starts, rows,
         )  # fmt: skip
@@ -154,7 +155,8 @@ class Fronts:
         return Fronts(
             order, starts, row_starts, rows, relative,
             np.concatenate([[0], np.cumsum(wide * (wide + tall))]).astype(np.int64),
-            children, *entries, update_starts, room, int((wide + tall).max()), shares,
+            children, entry_first, entry, entry_row, entry_column, update_starts, room,
+            int((wide + tall).max()), shares,
         )  # fmt: skip
 
 

@@ -88,18 +88,14 @@ class Haemodynamics:
         whatever is open beyond it.
         """
         supply = self.supplies[tree.system]
-        # A vessel is no narrower than what it feeds: where the tree says so, two forks lie too close to measure it.
-        radius = tree.radius.copy()
-        for row in range(len(tree) - 1, 0, -1):
-            if tree.parent[row] >= 0:
-                radius[tree.parent[row]] = max(radius[tree.parent[row]], radius[row])
+        radius = tree.lumen_mm
         resistance = np.zeros(len(tree))
         own = 8.0 * self.viscosity_mPa_s * 1e-6 / np.pi * tree.length_mm / radius**4  # kPa·s/mm³
         for row in range(len(tree)):
             up = int(tree.parent[row])
             if up >= 0:
                 resistance[row] = resistance[up] + own[up]
-        inertia = 0.5 * self.density_kg_m3 * 1e-9 / (np.pi * tree.radius**2) ** 2  # kPa·s²/mm⁶
+        inertia = 0.5 * self.density_kg_m3 * 1e-9 / (np.pi * radius**2) ** 2  # kPa·s²/mm⁶
         pressure = supply.pressure_mmHg * MMHG_KPA
         # Of the two forms of the root of the square equation, the one that does not cancel.
         flow = 2.0 * pressure / (resistance + np.sqrt(resistance**2 + 4.0 * inertia * pressure))

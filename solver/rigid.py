@@ -243,12 +243,17 @@ class DistanceGrid:
             index[:, 0, :, None, None], index[:, 1, None, :, None], index[:, 2, None, None, :]
         ]
 
+        # One axis after the other, so that derivatives share what they have in common.
+        along_z = [np.einsum("pijk,pk->pij", c, weights[6 + k]) for k in range(3)]
+        along_yz = {
+            (j, k): np.einsum("pij,pj->pi", along_z[k], weights[3 + j])
+            for k in range(3)
+            for j in range(3 - k)
+        }
+
         def part(i: int, j: int, k: int) -> Array:
             scale = self.spacing_mm[0] ** i * self.spacing_mm[1] ** j * self.spacing_mm[2] ** k
-            found = np.einsum(
-                "pijk,pi,pj,pk->p", c, weights[i], weights[3 + j], weights[6 + k], optimize=True
-            )
-            return np.asarray(found / scale)
+            return np.asarray(np.einsum("pi,pi->p", along_yz[j, k], weights[i]) / scale)
 
         gradient = np.stack([part(1, 0, 0), part(0, 1, 0), part(0, 0, 1)], axis=1)
         second = np.empty((len(points), 3, 3))

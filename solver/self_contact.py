@@ -221,9 +221,13 @@ def _nearest_facing(positions, vertices, facets, reach, facing):  # type: ignore
             continue
         best = reach
         for f in range(faces):
-            arm = p - middle[f]
+            # Written out, because nearly all facets are turned down here.
+            x, y, z = p[0] - middle[f, 0], p[1] - middle[f, 1], p[2] - middle[f, 2]
             limit = best + radius[f]
-            if np.dot(arm, arm) > limit * limit or np.dot(own, normals[f]) > facing * length:
+            if x * x + y * y + z * z > limit * limit:
+                continue
+            towards = own[0] * normals[f, 0] + own[1] * normals[f, 1] + own[2] * normals[f, 2]
+            if towards > facing * length:
                 continue
             if facets[f, 0] == vertex or facets[f, 1] == vertex or facets[f, 2] == vertex:
                 continue

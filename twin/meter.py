@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from anatomy.mesh import OrganMesh
 from anatomy.vessels import VesselTree
 from twin.errors import TwinError
-from twin.margins import PEDICLED, TUMOUR, cut_faces, find_tumours, margin, organ_of, surroundings
+from twin.margins import PEDICLED, TUMOUR, Margin, cut_faces, find_tumours, margin, organ_of, surroundings
 
 if TYPE_CHECKING:
     from solver.circulation import Circulation
@@ -28,6 +29,15 @@ Array = NDArray[np.float64]
 
 #: Kinds of events that say that tissue was at its limit.
 LIMITS = ("limit", "tear", "pull-through", "crush")
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A piece of the organ: its cut faces, and what margins were measured in its scanned shape, by tumour."""
+
+    organ: OrganMesh
+    faces: NDArray[np.int64]
+    margins: dict[int, Margin | None]
 
 
 class OperationMeter:
@@ -54,7 +64,7 @@ class OperationMeter:
         self.tumours = find_tumours(self.whole)[0]
         self._number = field.tet_data[TUMOUR]
         self._whole_ml = _by_structure([self.whole])
-        self._faces: dict[int, tuple[OrganMesh, Any]] = {}
+        self._pieces: dict[int, _Piece] = {}
         self._rest_mJ = self.peak_strain_energy_mJ = field.live.strain_energy_mJ
 
     def watch(self, frame: Frame) -> None:
@@ -193,7 +203,9 @@ class OperationMeter:
         margins: dict[str, Any] = {}
         for shape in ("scanned", "deformed"):
             found = [
-                margin(organ.points if shape == "scanned" else moved, organ.tets[own], self._cut(organ))
+                self._scanned_margin(organ, number, own)
+                if shape == "scanned"
+                else margin(moved, organ.tets[own], self._piece(organ).faces)
                 for organ, moved, own in pieces
             ]
             known = [one for one in found if one is not None]
@@ -208,14 +220,22 @@ class OperationMeter:
             **self.surroundings[name],
         }
 
-    def _cut(self, organ: OrganMesh) -> Any:
-        """Cut faces of a piece, found once."""
-        kept = self._faces.get(id(organ))
-        if kept is None or kept[0] is not organ:
-            kept = organ, cut_faces(organ, self.whole)
-            self._faces = {key: value for key, value in self._faces.items() if value[0] in self._present()}
-            self._faces[id(organ)] = kept
-        return kept[1]
+    def _scanned_margin(self, organ: OrganMesh, number: int, own: NDArray[np.bool_]) -> Margin | None:
+        """Margin of a tumour in the scanned shape of a piece, which does not change: measured once."""
+        piece = self._piece(organ)
+        if number not in piece.margins:
+            piece.margins[number] = margin(organ.points, organ.tets[own], piece.faces)
+        return piece.margins[number]
+
+    def _piece(self, organ: OrganMesh) -> _Piece:
+        """What is known of a piece for good, found once."""
+        kept = self._pieces.get(id(organ))
+        if kept is None or kept.organ is not organ:
+            kept = _Piece(organ, cut_faces(organ, self.whole), {})
+            there = {id(one) for one in self._present()}
+            self._pieces = {key: value for key, value in self._pieces.items() if key in there}
+            self._pieces[id(organ)] = kept
+        return kept
 
     def _present(self) -> Iterable[OrganMesh]:
         return [self.field.organ, *(one.organ for one in self.field.specimens)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from twin.margins import PEDICLED, TUMOUR, find_tumours, organ_of
 
 if TYPE_CHECKING:
     from solver.carried_vessels import CarriedTree
-    from solver.field import OperativeField
+    from solver.field import OperativeField, Process
     from solver.interactive import Interactive
 
 Ints = NDArray[np.int64]
@@ -81,16 +82,30 @@ def with_vessels(
     live: Interactive, case: Case, weighting: Weighting = "nearest", progress: Progress = silent
 ) -> OperativeField:
     """An operative field of live tissue of a case's mesh, with the case's vessels on it."""
-    from solver.circulation import Circulation
-    from solver.field import OperativeField, Process
+    from solver.field import OperativeField
 
     live.reset()
-    vessels, serving = carried_vessels(case, live.body.organ, weighting, progress)
-    processes: dict[str, Process] = {}
-    if vessels:
-        processes["circulation"] = Circulation.of(live.body.organ, vessels, serving)
-    data = {**serving, TUMOUR: find_tumours(live.body.organ)[1]}
-    return OperativeField(live, vessels=vessels, tet_data=data, processes=processes)
+    organ = live.body.organ
+    vessels, serving = carried_vessels(case, organ, weighting, progress)
+    data = {**serving, TUMOUR: find_tumours(organ)[1]}
+    return OperativeField(live, vessels=vessels, tet_data=data, processes=processes(organ, vessels, serving))
+
+
+def processes(
+    organ: OrganMesh, vessels: Mapping[str, CarriedTree], serving: Mapping[str, Ints]
+) -> dict[str, Process]:
+    """What goes on from the beginning of every operation: the circulation, where vessels are known.
+
+    Parameters
+    ----------
+    organ : OrganMesh
+        To which nothing has been done.
+    vessels, serving : mapping
+        As `carried_vessels` returns them.
+    """
+    from solver.circulation import Circulation
+
+    return {"circulation": Circulation.of(organ, vessels, serving)} if vessels else {}
 
 
 def carried_vessels(

@@ -78,6 +78,7 @@ class Reading:
     force_N: float = 0.0
     displacement_mm: float = 0.0
     distance_mm: float = 0.0
+    residual: float = 0.0
     state: str = "converged"
     frames_per_s: float | None = None
     note: str = ""
@@ -279,6 +280,7 @@ class Scene:
         self.reading.forces_N = forces
         self.reading.force_N = max(forces.values(), default=0.0)
         self.reading.distance_mm = float(frame.distance_mm)
+        self.reading.residual = float(frame.residual)
         self.reading.state = str(frame.state)
         for tool, grasper in self.graspers.items():
             grasper.follow(frame.forces_N.get(tool))

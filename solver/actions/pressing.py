@@ -165,8 +165,8 @@ class Pressing:
         most_mm : float
             The probe does not go deeper than this.
         """
-        self._rest()
-        for _ in range(CORRECTIONS if force_N is not None else 0):
+        resting = self._rest()
+        for _ in range(CORRECTIONS if force_N is not None and resting else 0):
             assert force_N is not None
             wanted = min(self.depth_for(force_N, 0.5 * self.contact.tool.size_mm), most_mm)
             near = abs(self.force_N() - force_N) <= FORCE_TOLERANCE * force_N
@@ -175,7 +175,12 @@ class Pressing:
             self.to(wanted)
             self._rest()
 
-    def _rest(self) -> None:
+    def _rest(self) -> bool:
+        """Iterate until the tissue rests; False where it moves in time, in which it must be left to come to rest."""
         for _ in range(12):
-            if self.field.step(iterations=5).state != "approaching":
-                return
+            frame = self.field.step(iterations=5)
+            if frame.state != "approaching":
+                return True
+            if not frame.iterations:
+                return False
+        return True

@@ -22,8 +22,8 @@ class Suture(Act):
     """Draw a thread through two or more places until they are `gap_mm` apart or it pulls with `tension_N`, and tie it.
 
     Physics: an elastic thread that slides freely in its bites (`solver.suture`); it is drawn in evenly over
-    `duration_s` while the hand gives no more than the tension, and the knot keeps what was reached. Faces that are
-    drawn together do not feel each other: the gap, not their contact, ends the way. The default tension is what
+    `duration_s` while the hand gives no more than the tension, and the knot keeps what was reached. Cut faces that
+    are drawn together press on each other (`solver.self_contact`); other surfaces do not. The default tension is what
     was left in a stitch of a closed wound (1.0 ± 0.3 N in abdominal fascia of pigs, Horeman et al. 2013, PLoS One
     8:e84466). A tension beyond what the tissue stands is told as "pull-through".
 

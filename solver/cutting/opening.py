@@ -346,9 +346,10 @@ def _flip_pinched(tets, made, across, facets, touched, starts, around, side, cha
         total = _fans(v, tets, made, across, facets, starts, around, visited, fan)
         for i in range(total):
             if fan[i, 2] != _staying_fan(fan, total, fan[i, 3], facets):
-                # What the fan encloses joins the side around it.
+                # What the fan encloses joins the side around it; where it has changed before, it is the other way.
                 if facets[fan[i, 0], fan[i, 1]]:
-                    chosen[across[fan[i, 0], fan[i, 1]]] = True
+                    within = across[fan[i, 0], fan[i, 1]]
+                    chosen[fan[i, 0] if changed[within] else within] = True
                 continue
             for j in range(i):
                 if fan[j, 3] != fan[i, 3] or fan[j, 4] != fan[i, 4] or fan[j, 2] != fan[i, 2]:

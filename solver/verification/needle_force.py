@@ -77,7 +77,7 @@ def run() -> list[Row]:
     return [
         Row.compare(
             "Needle", "force at the puncture of the capsule (N)", puncture,
-            CAPSULE_MN_MM * np.pi * GAUGE_18_MM / 1000.0, 0.01, "Brunon et al. 2010, around the needle",
+            CAPSULE_MN_MM * np.pi * GAUGE_18_MM / 1000.0, 0.01, "from the tear of the capsule, Brunon et al. 2010",
         ),
         Row.at_least(
             "Needle", "least growth of the force from frame to frame before it (N)",
@@ -87,7 +87,8 @@ def run() -> list[Row]:
             "Needle", "force of cutting, without friction (N)", cutting, 164.0 * GAUGE_18_MM / 1000.0, 0.05, gokgol
         ),
         Row.compare(
-            "Needle", "friction for each length (N/m)", 1000.0 * slope, FRICTION_MN_MM, 0.05, "Okamura et al. 2004"
+            "Needle", "friction for each length (N/m)", 1000.0 * slope, FRICTION_MN_MM, 0.05,
+            "given, after Okamura et al. 2004",
         ),
         Row.compare(
             "Needle", "toughness from two insertions (J/m²)", crack.mean() / GAUGE_18_MM, 164.0, 0.037,

@@ -10,9 +10,10 @@ from solver.body import Body
 from solver.equilibrium import Equilibrium
 from solver.field import OperativeField
 from solver.interactive import Interactive, reference_error
-from solver.live_load import LiveLoad
+from solver.live_motion import Motion
 from solver.pneumoperitoneum import Pneumoperitoneum
 from solver.verification.blocks import kuhn_block
+from tests.solver.opened import opened_at
 
 ORGAN = kuhn_block((60, 30, 30), (8, 4, 4))
 
@@ -69,13 +70,16 @@ def test_second_derivative_of_the_gas_is_that_of_its_energy(field):
 
 
 def test_loads_of_time_are_not_among_them(field):
-    class Inertia(LiveLoad):
-        def evaluate(self, positions):
-            return 0.0, np.zeros_like(positions)
-
-        def carried(self, change):
-            return self
-
     gas = Pneumoperitoneum.around(field.live.body, 2.0, field.live.positions)
-    assert outer_loads([Inertia(), gas]) == (gas,)
+    assert outer_loads([Motion.of(field.live.body, field.live.positions), gas]) == (gas,)
     assert Acting((gas,)).virtual_work(None, None, None, None) == 0
+
+
+def test_cut_faces_that_touch_and_a_stitch_across_them_are_felt(field):
+    field.reset()
+    carry_out(field, Suture("stitch", ((25.0, 30.0, 15.0), (40.0, 0.0, 15.0)), 0.2, duration_s=0.3))
+    field.change(opened_at(field.organ, 30.0, 15.0))
+    assert carry_out(field, Hold(2.0)).state == "converged"
+    assert field.live.loads.keys() > {"stitch"}
+    field.live.settle(2e-3)
+    assert reference_error(field.live)[1] < 0.01

@@ -335,7 +335,11 @@ def test_the_same_acts_give_the_same_hash(live):
 def test_a_piece_too_narrow_to_be_true_does_not_hold_the_blood_back(live):
     tree, blood = halves(live.body.organ, radius=1.5), Haemodynamics()
     narrow = replace(tree, radius=np.where(np.arange(6) == 1, 0.3, tree.radius))
-    assert blood.driven_ml_min(narrow)[3] == pytest.approx(blood.driven_ml_min(tree)[3])
+    assert blood.driven_ml_min(narrow) == pytest.approx(blood.driven_ml_min(tree))
+    assert narrow.calibre_mm(1) == pytest.approx(3.0)
+    # What it feeds may well be narrower.
+    thin = replace(tree, radius=np.where(np.arange(6) == 3, 0.3, tree.radius))
+    assert thin.calibre_mm(3) == pytest.approx(0.6)
 
 
 def test_a_cut_anywhere_divides_just_what_it_parts(live):

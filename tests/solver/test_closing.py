@@ -88,9 +88,9 @@ def test_a_stitch_set_before_a_cut_holds_its_sides_together(field):
         assert carry_out(field, Hold(2.0)).state == "converged"
         now_mm = np.linalg.norm(np.diff(places.carried(topology).points(field.live.positions), axis=0))
         apart[stitched] = float(set_mm), float(now_mm)
-    # The halves sag from their walls and gape below, where the bites are, one on either side.
+    # The halves sag from their walls, lean on each other above and gape below, where the bites are, one on either side.
     assert apart[False][0] == pytest.approx(16.0, abs=0.02)
-    assert apart[False][1] > 17.0
+    assert apart[False][1] > 16.5
     threads = field.live.loads["stitch"]
     assert not threads.lost.any()
     assert threads.tensions_N(field.live.positions)[0] > 0.02

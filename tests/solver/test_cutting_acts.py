@@ -301,4 +301,4 @@ def test_in_real_time_the_cut_is_made_beside_the_frames(field):
     field.finish()
     assert field.events[-1].kind == "refused"
     assert field.live.topology == cuts
-    assert field.step(budget_s=1.0).state == "converged"
+    assert field.live.settle().state == "converged"

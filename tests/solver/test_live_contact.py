@@ -93,12 +93,16 @@ def test_what_the_tool_pushes_the_supports_carry(live):
 
 
 def test_a_frame_takes_few_iterations(live):
+    """A tool that goes 12 mm/s at 30 frames a second, deeper than its radius, with three iterations a frame."""
     touch(live)
+    behind = []
     for k in range(1, 21):
-        live.steer("probe", MIDDLE - [0, 0, 0.4 * k])
+        live.steer("probe", MIDDLE - np.array([0, 0, 0.4 * k]))
         frame = live.step(iterations=3)
-        # A twentieth of a millimetre behind a tool that goes 12 mm/s, at 30 frames a second.
-        assert frame.distance_mm < 0.05
+        behind.append(frame.distance_mm)
+    assert np.median(behind) < 0.02
+    # More where another vertex of the coarse mesh comes into contact.
+    assert max(behind) < 0.1
     assert frame.minimum_jacobian > 0.3
 
 

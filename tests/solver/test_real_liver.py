@@ -3,9 +3,13 @@ import pytest
 
 from anatomy.labels import LabelMap
 from anatomy.meshing import mesh_labels
+from sample_scans import bundled_rehearsal
 from solver.body import Body
 from solver.equilibrium import Equilibrium
+from solver.field import OperativeField
+from solver.interactive import Interactive, reference_error
 from solver.unloaded import unload
+from twin.rehearsal import Rehearsal
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +35,20 @@ def test_the_scan_is_the_organ_under_gravity(liver):
     assert 1.0 < np.linalg.norm(free.scanned_displacement, axis=1).max() < 30.0
     state = Equilibrium(free, "P1-averaged").solve()
     assert np.linalg.norm(state.displacement, axis=1).max() < 0.1
+
+
+def test_bundled_rehearsals_of_gas_tilt_and_mobilisation_run_on_a_real_liver(liver):
+    field = OperativeField(Interactive(liver))
+    start = field.state_hash()
+    for name in ("insufflate_and_tilt", "mobilise_left_lobe"):
+        field.reset()
+        moved = 0.0
+        for act in Rehearsal.read(bundled_rehearsal(name)).actions:
+            for frame in act.run(field, frame_s=0.1):
+                moved = max(moved, float(np.linalg.norm(frame.displacement, axis=1).max()))
+        assert 1.0 < moved < 40.0
+        assert not [event for event in field.events if event.kind in ("refused", "tear")]
+        field.live.settle()
+        assert reference_error(field.live)[1] < 0.05
+    field.reset()
+    assert field.state_hash() == start

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sample_scans import bundled_rehearsal
 from solver.actions import (
     Desufflate,
     Grasp,
@@ -90,3 +91,10 @@ def test_what_is_refused_leaves_the_rehearsal_going(field, act):
         list(session.perform(act))
     assert field.state_hash() == before
     assert list(session.perform(Hold(0.1)))
+
+
+@pytest.mark.parametrize("name", ["insufflate_and_tilt", "mobilise_left_lobe", "needle_to_tumour"])
+def test_bundled_rehearsals_can_be_read(name):
+    rehearsal = Rehearsal.read(bundled_rehearsal(name))
+    assert Rehearsal.from_json(rehearsal.to_json()).actions == rehearsal.actions
+    assert rehearsal.length_s > 3.0

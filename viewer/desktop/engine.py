@@ -72,6 +72,11 @@ class Engine:
         """Time the solver took for its newest step that had something to solve, ms."""
         return self._step_ms
 
+    @property
+    def age_s(self) -> float:
+        """Time since the newest frame was computed, s."""
+        return 0.0 if self._frame is None else self._frame.age_s
+
     def new_frame(self) -> Frame | None:
         """The newest frame, if there is one that was not handed out before."""
         if self._restarting is not None:

@@ -32,6 +32,10 @@ def label(text: str, name: str = "muted") -> QLabel:
     return named(QLabel(text), name)
 
 
+# A frame that shows tissue on its way is old after so long, s.
+_OLD_S = 0.2
+
+
 class StructureList(QScrollArea):
     """Every structure with its colour, its volume, whether it is shown, and how much light it stops."""
 
@@ -120,7 +124,8 @@ class NumberStrip(QWidget):
         right = QVBoxLayout()
         self.state = QLabel("", alignment=Qt.AlignmentFlag.AlignRight)
         self.state.setToolTip(
-            "converged: at equilibrium; approaching: getting there; stale: no longer improving"
+            "converged: at equilibrium; approaching: getting there; stale: no longer improving. Residual: forces out "
+            "of balance over the forces in play."
         )
         self.hint = label("", "hint")
         self.hint.setAlignment(Qt.AlignmentFlag.AlignRight)
@@ -153,14 +158,17 @@ class NumberStrip(QWidget):
         self._row.addWidget(place)
         return value
 
-    def write(self, reading: Reading, step_ms: float, pictures_per_s: float) -> None:
-        """Write a frame's numbers."""
+    def write(self, reading: Reading, step_ms: float, pictures_per_s: float, age_s: float = 0.0) -> None:
+        """Write a frame's numbers; its age only where it matters, while the tissue is still on its way."""
         self.force.setText(f"{reading.force_N:.2f}")
         self.moved.setText(f"{reading.displacement_mm:.1f}")
         self.distance.setText(f"{reading.distance_mm:.2f}")
         self.solver.setText(f"{step_ms:.0f}")
         self.pictures.setText(f"{pictures_per_s:.0f}")
-        self.say_state(reading.state, theme.STATE_COLOURS.get(reading.state, theme.MUTED))
+        words = f"{reading.state} · residual {reading.residual:.0e}"
+        if reading.state != "converged" and age_s > _OLD_S:
+            words += f" · {age_s:.1f} s old"
+        self.say_state(words, theme.STATE_COLOURS.get(reading.state, theme.MUTED))
 
     def say_state(self, words: str, colour: str) -> None:
         """Write the state with a dot of its colour."""

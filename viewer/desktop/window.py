@@ -266,7 +266,9 @@ class RehearsalWindow(QMainWindow):
     def _write_numbers(self, running: bool) -> None:
         self.findings.write(self.engine.measures, self.engine.events)
         if running:
-            self.strip.write(self.scene.reading, self.engine.step_ms, self.view.frames_per_s)
+            self.strip.write(
+                self.scene.reading, self.engine.step_ms, self.view.frames_per_s, self.engine.age_s
+            )
         self.release_action.setEnabled(self.tool.holds)
         if self.pointing is not None:
             self.asking.say(self.pointing.hint)
