@@ -177,7 +177,7 @@ class Resect(Act):
         tree: Any = field.vessels[self.system]
         own = field.tet_data[self.system]
         if self.node is None:
-            chosen = ~np.asarray(tree.open)
+            chosen = ~np.asarray(tree.flowing)
             if not chosen.any():
                 raise SolverError(f"No branch of {self.system} is clamped or divided; name a 'node' of it.")
         else:
