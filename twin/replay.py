@@ -41,7 +41,8 @@ class Outcome:
     forces_N : dict of str to ndarray, shape (f, 3)
         Force with which each tool pulls the tissue, N, LPS; zero where it holds nothing.
     displacement_mm : ndarray, shape (f,)
-        Largest displacement of any vertex since the rehearsal began.
+        Largest displacement of any vertex since the rehearsal began; from the scanned shape once the mesh has changed,
+        in which the organ rests unless it was asked otherwise.
     state_hash : str
         SHA-256 of the final state, `OperativeField.state_hash`.
     """
@@ -115,7 +116,7 @@ def replay(
         If an act cannot be carried out; the message names which.
     """
     field.reset()
-    rest = field.live.displacement.astype(np.float32)
+    rest, topology = field.live.displacement.astype(np.float32), field.live.topology
     frames: list[Frame] = []
     moved: list[float] = []
     acts = rehearsal.actions
@@ -123,7 +124,9 @@ def replay(
     for number, act in enumerate(acts, 1):
         try:
             for frame in act.run(field, frame_s, iterations):
-                moved.append(float(np.linalg.norm(frame.displacement - rest, axis=1).max()))
+                # On another mesh there is no vertex by vertex: the shape it began with is then the scanned one.
+                since = frame.displacement - rest if frame.topology == topology else frame.displacement
+                moved.append(float(np.linalg.norm(since, axis=1).max()))
                 frames.append(_without_picture(frame))
                 if on_frame is not None:
                     on_frame(frame)
