@@ -257,7 +257,7 @@ class Scene:
         if organ is self.case.organ:
             self.skins, self.faces = self._whole, {}
         else:
-            tie = Tie(self.case.organ, organ)
+            tie = Tie(self.case.organ, organ, raw)
             self.skins = {name: self._tied(name, skin, tie) for name, skin in self._whole.items()}
             faces = cut_faces(organ, raw)
             self.faces = {n: Skin(n, f.points, f.triangles, f.weights) for n, f in faces.items()}
@@ -308,9 +308,10 @@ class Scene:
         others = np.concatenate([self.skins[n].points for n in self.skins if len(self.skins[n].triangles)])
         others = others.astype(np.float64)
         for one in dressing.specimens:
-            tie = Tie(self.case.organ, one.organ)
+            facets = cut_facets(one.organ, self.case.organ)
+            tie = Tie(self.case.organ, one.organ, facets)
             skins = [self._tied(n, skin, tie) for n, skin in self._whole.items() if skin.carried]
-            faces = cut_faces(one.organ, cut_facets(one.organ, self.case.organ))
+            faces = cut_faces(one.organ, facets)
             raw = {n: Skin(n, f.points, f.triangles, f.weights) for n, f in faces.items()}
             piece = SpecimenOnSide([*skins, *raw.values()], one.displacement, one.time_s)
             piece.away_mm = beside(piece.points, others, right, up)
