@@ -33,6 +33,22 @@ from viewer.pictures import MOVIE_SIZE, Studio, slice_figure
 from viewer.recording import Recording, Show
 
 
+# How an act's own numbers read.
+_WORDS = {
+    "by": "by {}",
+    "margin_mm": "{:g} mm around it",
+    "node": "node {}",
+    "radius_mm": "within {:g} mm",
+    "depth_mm": "{:g} mm deep",
+    "degrees": "{:g}°",
+    "position": "{}",
+    "pressure_mmHg": "{:g} mmHg",
+    "power_W": "{:g} W",
+    "heating_s": "for {:g} s",
+    "tension_N": "drawn with {:g} N at most",
+}
+
+
 def replay_case(
     case: Case,
     rehearsal: Rehearsal,
@@ -207,13 +223,13 @@ def _timed(rehearsal: Rehearsal) -> list[report.Act]:
 
 def _detail(act: Act) -> str:
     data = act.to_json()
-    parts = []
-    if "structure" in data:
-        parts.append(str(data["structure"]).replace("_", " "))
-    if "point_mm" in data:
-        parts.append("at ({:.0f}, {:.0f}, {:.0f}) mm".format(*data["point_mm"]))
+    parts = [str(data[key]).replace("_", " ") for key in ("structure", "organ", "system") if key in data]
+    parts += [form.format(data[key]) for key, form in _WORDS.items() if data.get(key)]
+    if "attachments" in data:
+        parts.append(", ".join(data["attachments"]))
+    for key, word in (("point_mm", "at"), ("target_mm", "to"), ("tip_mm", "at")):
+        if key in data:
+            parts.append(word + " ({:.0f}, {:.0f}, {:.0f}) mm".format(*data[key]))
     if "by_mm" in data:
         parts.append(f"{np.linalg.norm(data['by_mm']):.0f} mm")
-    if "radius_mm" in data:
-        parts.append(f"within {data['radius_mm']:g} mm")
     return ", ".join(parts)
