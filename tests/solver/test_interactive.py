@@ -1,3 +1,5 @@
+from threading import Event
+
 import numpy as np
 import pytest
 
@@ -243,3 +245,23 @@ def test_a_tangent_renewed_beside_the_frames_comes_when_it_is_due_also_after_goi
         live.move("grasper", CORNER + np.array([0.0, 0.0, 22.0]) * k / 40)
         live.step(iterations=1, advance_s=1 / 120)
     assert np.abs(live.displacement - first).max() < 1e-9
+
+
+def test_a_tangent_made_beside_the_frames_is_that_of_the_state_it_was_asked_for_however_late():
+    live = Interactive(_body())
+    live.grasp("grasper", CORNER, 12.0)
+    live.move("grasper", CORNER + np.array([0.0, 0.0, 4.0]))
+    live.step(iterations=2)
+    busy = Event()
+    live._beside.submit(busy.wait)
+    live._renew(beside=True)
+    asked = live.snapshot()
+    # While the other thread is busy, the bed is divided; then both are undone.
+    live.hold_by([a.release() if a.name == "bed" else a for a in live.body.attachments])
+    busy.set()
+    late = asked.refactoring.result()[0]
+    live.restore(asked)
+    live._refactor()
+    at_once = live.snapshot().factor
+    right = np.ones(len(late.order))
+    assert np.array_equal(late.solve(right), at_once.solve(right))
