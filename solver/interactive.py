@@ -558,7 +558,8 @@ class Interactive:
         length = self._distance()[0]
         step = step * min(1.0, LONGEST_STEP_MM / max(length, 1e-300))
         step = step * min([1.0, *(load.allowed_share(self.positions, step) for load in self._loads.values())])
-        slope = float(np.vdot(step, self._free_gradient))
+        # Where single precision has turned the step uphill, nothing but a fall is taken.
+        slope = min(float(np.vdot(step, self._free_gradient)), 0.0)
         rounding = 1e-12 * (abs(self._energy) + 1.0)
         share = 1.0
         for _ in range(12):
@@ -799,6 +800,10 @@ class Interactive:
         for load in self._loads.values():
             forces.update(load.forces_N(self.positions))
         return forces
+
+    def present(self) -> Frame:
+        """The present state as a frame; nothing moves."""
+        return self._frame(0, 0.0)
 
     def _frame(self, iterations: int, seconds: float) -> Frame:
         largest, mean = self._distance()
