@@ -184,7 +184,8 @@ class OperativeField:
         self._owed_s += advance_s
         steps = int(self._owed_s / self._step_s + 1e-9)
         if not steps:
-            return self.live.step(iterations=0)
+            # Not even the tools go on: what they did without time would be a jump the tissue's speed knows nothing of.
+            return self.live.present()
         self._owed_s -= steps * self._step_s
         # Where the machine cannot keep up, time in the tissue passes more slowly instead of in longer steps.
         steps = steps if budget_s is None else min(steps, MOST_STEPS)
@@ -298,9 +299,13 @@ class OperativeField:
             following = self._following(division, waiting.told)
             self.live.adopt(successor)
         except SolverError as error:
-            self.tell("refused", f"The cut could not be carried out: {error}")
+            self._refuse(error)
         else:
             following()
+
+    def _refuse(self, error: SolverError) -> None:
+        """Tell of a cut that could not be carried out after all."""
+        self.tell("refused", f"The cut could not be carried out: {error}")
 
     def _following(self, division: Division, told: Callable[[TopologyChange], None]) -> Callable[[], None]:
         """Work out all that rides on the tissue after a change; returns what puts it in place, which cannot fail."""
@@ -372,9 +377,12 @@ class OperativeField:
         self._step_s, self._owed_s = snapshot.pace
         self.effort = snapshot.effort
         if snapshot.waiting is not None:
-            division = snapshot.waiting.dividing.result()
-            if division is not None:
-                self._apply(division, snapshot.waiting.told)
+            try:
+                division = snapshot.waiting.dividing.result()
+                if division is not None:
+                    self._apply(division, snapshot.waiting.told)
+            except SolverError as error:
+                self._refuse(error)
 
     def reset(self) -> None:
         """Go back to where it all began."""

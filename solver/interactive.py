@@ -558,7 +558,8 @@ class Interactive:
         length = self._distance()[0]
         step = step * min(1.0, LONGEST_STEP_MM / max(length, 1e-300))
         step = step * min([1.0, *(load.allowed_share(self.positions, step) for load in self._loads.values())])
-        slope = float(np.vdot(step, self._free_gradient))
+        # Where single precision has turned the step uphill, nothing but a fall is taken.
+        slope = min(float(np.vdot(step, self._free_gradient)), 0.0)
         rounding = 1e-12 * (abs(self._energy) + 1.0)
         share = 1.0
         for _ in range(12):
@@ -618,9 +619,7 @@ class Interactive:
             self._refactor()
         elif self._refactoring is None and (self._made is None or self._made.done()):
             self._due_s = REFACTORING_S + self._factor.operations / REFACTORING_PER_S
-            self._refactoring = self._beside.submit(
-                self._factored, self._u.copy(), self._holding(), tuple(self._loads.values())
-            )
+            self._refactoring = self._beside.submit(self._factoring())
 
     def beside(self, job: Callable[[], T]) -> Future[T]:
         """Have a job done in a thread of its own, after those given before it; meanwhile no tangent is begun anew."""
@@ -637,20 +636,25 @@ class Interactive:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="tangent", initializer=alone)
         return self._worker
 
-    def _factored(
-        self, u: Array, patches: dict[str, Ints], loads: tuple[LiveLoad, ...]
-    ) -> tuple[Factor, Response, Array]:
-        factor, response = factored(self._averaged, self._factor, u, patches, list(loads))
-        if self._expected is not None:
-            # Where a tool touches, the new tangent is asked beside the frames too.
-            response.columns(np.flatnonzero(self._expected.any(axis=1)))
-        return factor, response, u
+    def _factoring(self) -> Callable[[], tuple[Factor, Response, Array]]:
+        """What factors the tangent of the present state, whenever it is called and wherever the state has gone then."""
+        averaged, before, u = self._averaged, self._factor, self._u
+        held, loads, expected = self._holding(), list(self._loads.values()), self._expected
+
+        def make() -> tuple[Factor, Response, Array]:
+            factor, response = factored(averaged, before, u, held, loads)
+            if expected is not None:
+                # Where a tool touches, the new tangent is asked beside the frames too.
+                response.columns(np.flatnonzero(expected.any(axis=1)))
+            return factor, response, u
+
+        return make
 
     def _refactor(self) -> bool:
         """Factor at once; False (and the old factor kept) where the tangent is not definite."""
         self._refactoring = None
         try:
-            self._use(*self._factored(self._u, self._holding(), tuple(self._loads.values())))
+            self._use(*self._factoring()())
         except SolverError:
             self._factored_at = self._u
             return False
@@ -796,6 +800,10 @@ class Interactive:
         for load in self._loads.values():
             forces.update(load.forces_N(self.positions))
         return forces
+
+    def present(self) -> Frame:
+        """The present state as a frame; nothing moves."""
+        return self._frame(0, 0.0)
 
     def _frame(self, iterations: int, seconds: float) -> Frame:
         largest, mean = self._distance()

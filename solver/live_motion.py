@@ -112,7 +112,7 @@ class Motion(LiveLoad):
 
     @property
     def tolerance_mm(self) -> float:
-        """A ten thousandth of the longest way any vertex goes in the step, mm."""
+        """A thousandth of the longest way any vertex goes along an axis in the step, mm."""
         if self.step_s == 0:
             return np.inf
         return max(

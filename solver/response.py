@@ -101,11 +101,11 @@ class Response:
         """
         missing = [int(v) for v in vertices if int(v) not in self._row]
         if missing and len(self._row) + len(missing) > MOST_KEPT:
-            self._row.clear()
-            missing = [int(v) for v in vertices]
+            self._keep([int(v) for v in vertices if int(v) in self._row])
         rows = 3 * (len(self._row) + len(missing))
         if rows > len(self._columns):
-            larger = np.zeros((max(rows, 2 * len(self._columns)), self._n))
+            # No more is set aside than will be kept: a column is as long as the mesh is large.
+            larger = np.zeros((max(rows, min(2 * len(self._columns), 3 * MOST_KEPT)), self._n))
             larger[: len(self._columns)] = self._columns
             self._columns = larger
         for vertex in missing:
@@ -115,6 +115,12 @@ class Response:
             self._row[vertex] = row
         first = np.array([self._row[int(v)] for v in vertices], dtype=np.int64)
         return self._columns[(first[:, None] + np.arange(3)).ravel()]
+
+    def _keep(self, vertices: list[int]) -> None:
+        """Forget the columns of all other vertices."""
+        first = np.array([self._row[v] for v in vertices], dtype=np.int64)
+        self._columns[: 3 * len(first)] = self._columns[(first[:, None] + np.arange(3)).ravel()]
+        self._row = {vertex: 3 * at for at, vertex in enumerate(vertices)}
 
     def _to_unit_forces(self, vertex: int) -> Array:
         force, found = np.zeros((self._n // 3, 3)), np.zeros((3, self._n))

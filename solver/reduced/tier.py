@@ -282,6 +282,10 @@ class ReducedTier:
         """A reduced frame, or None after the state was handed over."""
         answer, moves = self._grip, self._moves()
         assert answer is not None
+        if self.live.topology != self._rest.topology:
+            raise SolverError(
+                "The tissue was cut while a reduced model answered for it; reset, and cut before taking hold."
+            )
         if self.live.loads:
             self._hand_over("another load acts on the tissue")
             return None
@@ -327,10 +331,11 @@ class ReducedTier:
                 1.0,
                 np.zeros_like(start),
             )
+        # What holds and loads the tissue is that of now, the rest of the state that of the tissue at rest.
         state = replace(
-            self._rest, displacement=u, patches=patches, loads=dict(self.live.loads), time_s=self.time_s,
-            attachments=self.live.body.attachments, curvature=Curvature(), direction=None, expected=(None, None),
-            slow=0, stuck=False, frames=0, refactoring=None,
+            self.live.snapshot(), displacement=u, patches=patches, time_s=self.time_s,
+            factor=self._rest.factor, factored_at=self._rest.factored_at, curvature=Curvature(), direction=None,
+            expected=(None, None), slow=0, stuck=False, frames=0, refactoring=None, hops={},
         )  # fmt: skip
         self.live.restore(state)
         for name, tool in self._tools.items():
@@ -340,6 +345,8 @@ class ReducedTier:
     def _take_over(self) -> None:
         """Go on with the reduced model, where it agrees with the converged full order."""
         if self._grip is None or self.live.loads or len(self.live.tools) != len(self._tools):
+            return
+        if self.live.topology != self._rest.topology:
             return
         moves = self._moves()
         if self._grip.range.beyond(tuple(moves)) > -INSIDE_MM or (

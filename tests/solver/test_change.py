@@ -243,3 +243,19 @@ def test_in_real_time_frames_go_on_until_the_change_is_ready():
     assert field.live.position_of("jaws")[0] == 60.0
     field.reset()
     assert field.organ is organ
+
+
+def test_going_back_to_where_an_impossible_cut_was_under_way_tells_its_refusal():
+    field = OperativeField(Interactive(bar()))
+    field.step(budget_s=0.01)
+
+    def making():
+        raise SolverError("The cut misses the organ.")
+
+    field.cut(making)
+    under_way = field.snapshot()
+    field.finish()
+    assert [event.kind for event in field.events] == ["refused"]
+    field.restore(under_way)
+    assert [event.kind for event in field.events] == ["refused"]
+    assert field.step(iterations=1).topology == 0

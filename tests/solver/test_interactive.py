@@ -1,3 +1,5 @@
+from threading import Event
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from solver.attachments import Attachment
 from solver.body import Body
 from solver.errors import SolverError
 from solver.interactive import CONVERGED_MM, FLOOR_JACOBIAN, Interactive, reference_error
+from solver.response import Response
 from solver.verification.blocks import kuhn_block
 
 CORNER = np.array([80.0, 0.0, 40.0])
@@ -243,3 +246,41 @@ def test_a_tangent_renewed_beside_the_frames_comes_when_it_is_due_also_after_goi
         live.move("grasper", CORNER + np.array([0.0, 0.0, 22.0]) * k / 40)
         live.step(iterations=1, advance_s=1 / 120)
     assert np.abs(live.displacement - first).max() < 1e-9
+
+
+def test_a_tangent_made_beside_the_frames_is_that_of_the_state_it_was_asked_for_however_late():
+    live = Interactive(_body())
+    live.grasp("grasper", CORNER, 12.0)
+    live.move("grasper", CORNER + np.array([0.0, 0.0, 4.0]))
+    live.step(iterations=2)
+    busy = Event()
+    live._beside.submit(busy.wait)
+    live._renew(beside=True)
+    asked = live.snapshot()
+    # While the other thread is busy, the bed is divided; then both are undone.
+    live.hold_by([a.release() if a.name == "bed" else a for a in live.body.attachments])
+    busy.set()
+    late = asked.refactoring.result()[0]
+    live.restore(asked)
+    live._refactor()
+    at_once = live.snapshot().factor
+    right = np.ones(len(late.order))
+    assert np.array_equal(late.solve(right), at_once.solve(right))
+
+
+def test_columns_that_are_still_wanted_are_not_worked_out_again(live, monkeypatch):
+    monkeypatch.setattr("solver.response.MOST_KEPT", 4)
+    answers = Response(live.snapshot().factor, len(live.positions), {})
+    whole = [answers.columns(np.array([vertex])) for vertex in (3, 8, 20, 41, 55)]
+    asked = []
+    solve = answers.to_force
+    monkeypatch.setattr(answers, "to_force", lambda force: asked.append(1) or solve(force))
+    # The last of five stayed alone: three more fit beside it, then two of those go for the two that come.
+    assert np.array_equal(
+        answers.columns(np.array([8, 20, 55])), np.concatenate([whole[i] for i in (1, 2, 4)])
+    )
+    assert len(asked) == 3 * 2
+    assert np.array_equal(
+        answers.columns(np.array([3, 8, 41, 55])), np.concatenate([whole[i] for i in (0, 1, 3, 4)])
+    )
+    assert len(asked) == 3 * 4

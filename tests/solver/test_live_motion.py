@@ -98,6 +98,21 @@ def test_the_time_step_does_not_depend_on_the_frame_rate_and_replays_agree(live)
     assert live.time_s == pytest.approx(0.4 + 2 / 60, abs=0.04)
 
 
+def test_frames_between_time_steps_move_nothing(live):
+    """A tool seen four times as often, at the same place at the end of each time step, leaves the same tissue."""
+    ends = []
+    for frames in (1, 4):
+        field = OperativeField(live)
+        field.move_in_time(1.0 / 60.0)
+        live.grasp("g", TOP)
+        for k in range(1, 8 * frames + 1):
+            live.move("g", TOP + np.array([4.0 * k / (8 * frames), 0.0, 0.0]))
+            frame = field.step(iterations=30, advance_s=1.0 / (60.0 * frames))
+        ends.append(frame.displacement)
+    assert np.abs(ends[1] - ends[0]).max() < 1e-4
+    assert np.abs(ends[0]).max() > 3.0
+
+
 def test_undo_brings_the_motion_back(live):
     field = OperativeField(live)
     for act in (Respond("dynamic"), Grasp("g", point_mm=TOP), Pull("g", (4.0, 0.0, 0.0), 0.1)):

@@ -195,6 +195,16 @@ def test_handed_over_state_needs_hardly_any_correction(held):
     assert frame.forces_N["grasper"] == pytest.approx(held.live.settle(0.002).forces_N["grasper"], abs=0.1)
 
 
+def test_what_is_divided_while_the_reduced_model_answers_holds_no_more_after_it(live, held):
+    _pull(held, (0.0, -1.0, 5.0))
+    assert held.tier == "reduced"
+    live.hold_by([a.release() if a.name == "bed" else a for a in live.body.attachments])
+    frame = held.step(iterations=0)
+    assert (frame.tier, frame.reason) == ("full", "the tissue is held by other attachments")
+    held.live.settle(0.002)
+    assert reference_error(held.live)[1] < 0.02
+
+
 def test_comes_back_to_the_reduced_model_inside_the_range(held):
     _pull(held, (0.0, 0.0, 0.8 * REACH))
     held.move("grasper", PLACE + np.array([0.0, 0.0, 1.3 * REACH]))
