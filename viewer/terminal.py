@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anatomy.files import whole_or_nothing
+from viewer.acts import acts
 from viewer.correcting import correct
 from viewer.plans import compare
 from viewer.progress import TerminalProgress
@@ -299,7 +300,13 @@ app.command(
 )(reduce)
 
 
-@app.command(epilog="Example:\n\n  organtwin replay organtwin-demo/case lift.json -o lift")
+app.command(epilog="Examples:\n\n  organtwin acts\n\n  organtwin acts resect clamp")(acts)
+
+
+@app.command(
+    epilog="Example:\n\n  organtwin replay organtwin-demo/case lift.json -o lift\n\n"
+    "How a script is written: organtwin acts, or docs/acts.md."
+)
 @refusals
 def replay(
     case: CaseFolder,

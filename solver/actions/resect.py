@@ -180,7 +180,12 @@ class Resect(Act):
     def _around(self, body: Body, positions: Array) -> Offset:
         """The surface at a margin."""
         return Offset.around(
-            body.organ, positions, str(self.structure), float(self.margin_mm or 0.0), True, near_mm=self.point_mm
+            body.organ,
+            positions,
+            str(self.structure),
+            float(self.margin_mm or 0.0),
+            True,
+            near_mm=self.point_mm,
         )
 
     def sheet(self, body: Body, positions: Array) -> Sheet:
