@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anatomy.files import whole_or_nothing
+from viewer.acts import acts
 from viewer.correcting import correct
 from viewer.plans import compare
 from viewer.progress import TerminalProgress
@@ -299,6 +300,9 @@ app.command(
 )(reduce)
 
 
+app.command(epilog="Examples:\n\n  organtwin acts\n\n  organtwin acts resect clamp")(acts)
+
+
 def _list_rehearsals(wanted: bool) -> None:
     if wanted:
         from sample_scans import bundled_rehearsal, bundled_rehearsals
@@ -315,7 +319,8 @@ def _list_rehearsals(wanted: bool) -> None:
 @app.command(
     epilog="Examples:\n\n  organtwin replay organtwin-demo/case right_hepatectomy -o hepatectomy\n\n"
     "  organtwin replay organtwin-demo/case lift.json -o lift --view anterior --no-movie\n\n"
-    "  organtwin replay --list"
+    "  organtwin replay --list\n\n"
+    "How a script is written: organtwin acts, or docs/acts.md."
 )
 @refusals
 def replay(
