@@ -16,8 +16,8 @@ Faces that have just been cut lie on one another without force. Not taken as con
 tissue: facets that share a vertex with those around the vertex, as near the front of a cut, and facets that the vertex
 lies behind in the stress-free shape already, as across a strip between two cuts.
 
-The penalty is soft, `PENALTY` shear moduli of the tissue over the mean edge of the cut faces, so that the faces of a
-cut that is pressed shut by a pressure p overlap by p/ε + h/2.
+The penalty is some shear moduli of the tissue over the mean edge of the cut faces, `STIFF` where these are small and
+`SOFT` where they are large, so that the faces of a cut that is pressed shut by a pressure p overlap by about p/ε + h/2.
 """
 
 from __future__ import annotations
@@ -36,8 +36,13 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LAYER_MM = 0.05
-# Penalty times the mean edge of the cut faces over the shear modulus of the tissue.
-PENALTY = 20.0
+# Up to this many vertices of cut faces every step solves for their forces exactly; the effort grows with their square.
+COUPLED_VERTICES = 120
+# Penalty times the mean edge of the cut faces over the shear modulus of the tissue: where the forces are solved for
+# exactly, and where the tissue's own iteration has to find them.
+STIFF, SOFT = 200.0, 20.0
+# A foot nearer than this share to a corner or an edge of its facet is put there, so that fewer vertices are joined.
+SNAP = 0.05
 # Pairs are sought within this, over the mean edge of the cut faces.
 REACH = 0.6
 # Vertices farther behind a facet than this, over the mean edge, in the stress-free shape are so through the tissue.
@@ -95,7 +100,12 @@ class SelfContact(LiveLoad):
     @property
     def penalty_kPa_mm(self) -> float:
         """ε: pressure over overlap."""
-        return PENALTY * self.shear_kPa / self.edge_mm
+        return (STIFF if self.coupled else SOFT) * self.shear_kPa / self.edge_mm
+
+    @property
+    def coupled(self) -> bool:  # type: ignore[override]
+        """Whether every step solves for the forces exactly: where the cut faces are few."""
+        return len(self.vertices) <= COUPLED_VERTICES
 
     def begun(self, positions: Array, seconds: float) -> SelfContact:
         """Pair vertices and facets anew."""
@@ -130,6 +140,23 @@ class SelfContact(LiveLoad):
         nodal = self.shares[rows][:, :, None] * force[:, None, :]
         np.add.at(gradient, self.facets[self.pair[rows]].ravel(), nodal.reshape(-1, 3))
         return float(area @ density), gradient
+
+    def coupled_stiffness(self, positions: Array, convex: bool = False) -> tuple[Ints, Array]:
+        """Second derivative among the vertices in contact."""
+        if not len(self.facets):
+            return np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+        rows, d = self._overlaps(positions)
+        slope = self.penalty_kPa_mm * self.area_mm2[rows] * np.minimum(d / LAYER_MM, 1.0)
+        corners = np.column_stack([self.vertices[rows], self.facets[self.pair[rows]]])
+        arm = np.column_stack([np.ones(len(rows)), -self.shares[rows]])
+        way = (arm[:, :, None] * self.normal[rows][:, None, :]).reshape(-1, 12)
+        blocks = slope[:, None, None] * way[:, :, None] * way[:, None, :]
+        vertices, number = np.unique(corners, return_inverse=True)
+        own = (3 * number.reshape(-1, 4)[:, :, None] + np.arange(3)).reshape(-1, 12)
+        size = 3 * len(vertices)
+        flat = own[:, :, None] * size + own[:, None, :]
+        matrix = np.bincount(flat.ravel(), blocks.ravel(), minlength=size * size)
+        return vertices, matrix.reshape(size, size)
 
     def overlap_mm(self, positions: Array) -> float:
         """How far the faces overlap where they do so most, mm."""
@@ -185,6 +212,14 @@ def _nearest(p, a, b, c):  # type: ignore[no-untyped-def]
     scale = 1.0 / (va + vb + vc)
     v, w = vb * scale, vc * scale
     return 1.0 - v - w, v, w
+
+
+@numba.njit(nogil=True, cache=True)
+def _snapped(u, v, w):  # type: ignore[no-untyped-def]
+    """Barycentric coordinates with small ones put to zero."""
+    u, v, w = (u if u > SNAP else 0.0), (v if v > SNAP else 0.0), (w if w > SNAP else 0.0)
+    whole = u + v + w
+    return u / whole, v / whole, w / whole
 
 
 @numba.njit(nogil=True, cache=True)
@@ -255,6 +290,7 @@ def _nearest_facing(positions, reference, vertices, facets, edge):  # type: igno
                 continue
             if np.dot(reference[facets[f, 0]] - reference[vertex], first_normals[f]) > THROUGH * edge:
                 continue
+            u, v, w = _snapped(u, v, w)
             # Between the faces as a whole, however rough they are.
             there = u * around[facets[f, 0]] + v * around[facets[f, 1]] + w * around[facets[f, 2]]
             size = np.sqrt(np.dot(there, there))
