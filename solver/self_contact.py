@@ -1,22 +1,28 @@
 """SelfContact: cut faces that are pressed together do not pass through each other.
 
-At the beginning of a step every vertex of a cut face is paired with the nearest facet of the cut faces that look the
-other way, if one is near. During the step the depth d of the vertex behind the plane of its facet is met by the
-pressure per area of the stress-free shape
+At the beginning of a step every vertex of a cut face is paired with the nearest place of the cut faces that look the
+other way, if one is near: the foot, a point within a facet, and the direction between the two faces there. Both are
+kept for the length of a step. With x the vertex, y its foot (fixed shares of the facet's corners) and n the direction,
+the overlap d = (y − x)·n is linear in the positions, and is met by the pressure per area of the stress-free shape
 
     p = ε d²/(2 h) for 0 < d < h,   p = ε (d − h/2) beyond,
 
-a penalty whose energy has two continuous derivatives, between vertices and facets in both directions (two-pass
-node-to-segment contact; Wriggers 2006, Computational Contact Mechanics, ch. 6 and 9). With pairs that are fixed for a
-step the energy is smooth, whatever the faces look like. The facets' share of the force goes to their corners by the
-barycentric coordinates of the foot of the vertex, which is the exact derivative and keeps forces and moments in
-balance. Faces that have just been cut lie on one another without force.
+a penalty between vertices and facets in both directions (two-pass node-to-segment contact, linearised at the beginning
+of each step; Wriggers 2006, Computational Contact Mechanics, ch. 6 and 9). Its energy is convex with two continuous
+derivatives, whatever the faces look like and however far they slide. Vertex and foot press each other with opposite
+forces; their moments balance as far as the vertex lies above its foot.
+
+Faces that have just been cut lie on one another without force. Not taken as contact is what lies near through the
+tissue: facets that share a vertex with those around the vertex, as near the front of a cut, and facets that the vertex
+lies behind in the stress-free shape already, as across a strip between two cuts.
+
+The penalty is some shear moduli of the tissue over the mean edge of the cut faces, `STIFF` where these are small and
+`SOFT` where they are large, so that the faces of a cut that is pressed shut by a pressure p overlap by about p/ε + h/2.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
 
 import numba
 import numpy as np
@@ -30,22 +36,19 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LAYER_MM = 0.05
-# Penalty over the shear modulus of the stiffest tissue, 1/mm.
-PENALTY = 100.0
+# Up to this many vertices of cut faces every step solves for their forces exactly; the effort grows with their square.
+COUPLED_VERTICES = 120
+# Penalty times the mean edge of the cut faces over the shear modulus of the tissue: where the forces are solved for
+# exactly, and where the tissue's own iteration has to find them.
+STIFF, SOFT = 200.0, 20.0
+# A foot nearer than this share to a corner or an edge of its facet is put there, so that fewer vertices are joined.
+SNAP = 0.05
 # Pairs are sought within this, over the mean edge of the cut faces.
 REACH = 0.6
+# Vertices farther behind a facet than this, over the mean edge, in the stress-free shape are so through the tissue.
+THROUGH = 0.1
 # Faces look towards each other where the cosine of the angle between their normals is below this.
 FACING = -0.3
-
-
-class _Pairs(NamedTuple):
-    """Vertices behind a facet: r of them."""
-
-    vertex: Ints  # (r,) rows of `vertices`
-    facet: Ints  # (r,) rows of `facets`
-    shares: Array  # (r, 3) barycentric coordinates of the foot of the vertex in the facet's plane
-    depth: Array  # (r,) mm
-    normal: Array  # (r, 3) out of the facet
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,75 +67,89 @@ class SelfContact(LiveLoad):
         Around each, in the stress-free shape.
     edge_mm : float
         Mean edge of the facets.
-    penalty_kPa_mm : float
-        ε.
+    shear_kPa : float
+        Initial shear modulus of the tissue that most of the body is made of.
     reference : ndarray, shape (n, 3)
         Stress-free vertex positions, mm.
     pair : ndarray, shape (k,), int64
         Row of `facets` that each vertex is paired with, −1 for none.
+    shares : ndarray, shape (k, 3)
+        Of the corners of that facet in the foot of the vertex.
+    normal : ndarray, shape (k, 3)
+        From the facet's face to the vertex's, unit vectors.
     """
 
-    coupled: ClassVar[bool] = True
     facets: Ints
     vertices: Ints
     area_mm2: Array
     edge_mm: float
-    penalty_kPa_mm: float
+    shear_kPa: float
     reference: Array
     pair: Ints
+    shares: Array
+    normal: Array
 
     @classmethod
     def of(cls, body: Body) -> SelfContact:
         """Contact between the cut faces that a body has now and will have after further cuts."""
-        shear = max(tissue.law.initial_shear_kPa for tissue in body.tissues.values())
-        return _made(body.raw, body.reference_points, PENALTY * shear)
+        volume = np.bincount(body.organ.region, body.organ.tet_volumes)
+        name = body.organ.structures[int(volume.argmax())]
+        shear = body.tissues[name].law.initial_shear_kPa
+        return _made(body.raw, body.reference_points, shear)
+
+    @property
+    def penalty_kPa_mm(self) -> float:
+        """ε: pressure over overlap."""
+        return (STIFF if self.coupled else SOFT) * self.shear_kPa / self.edge_mm
+
+    @property
+    def coupled(self) -> bool:  # type: ignore[override]
+        """Whether every step solves for the forces exactly: where the cut faces are few."""
+        return len(self.vertices) <= COUPLED_VERTICES
 
     def begun(self, positions: Array, seconds: float) -> SelfContact:
         """Pair vertices and facets anew."""
-        if not len(self.facets):
-            return self
-        pair = _nearest_facing(positions, self.vertices, self.facets, REACH * self.edge_mm, FACING)
-        return self if np.array_equal(pair, self.pair) else replace(self, pair=pair)
+        return self._paired(positions) if len(self.facets) else self
 
-    def _pairs(self, positions: Array) -> _Pairs:
+    def _paired(self, positions: Array) -> SelfContact:
+        pair, shares, normal = _nearest_facing(
+            positions, self.reference, self.vertices, self.facets, self.edge_mm
+        )
+        if np.array_equal(pair, self.pair) and np.array_equal(shares, self.shares):
+            return self
+        return replace(self, pair=pair, shares=shares, normal=normal)
+
+    def _overlaps(self, positions: Array) -> tuple[Ints, Array]:
+        """Rows of the vertices that overlap, and by how much, mm."""
         rows = np.flatnonzero(self.pair >= 0)
-        facet = self.pair[rows]
-        a, b, c = (positions[self.facets[facet, i]] for i in range(3))
-        first, second, arm = b - a, c - a, positions[self.vertices[rows]] - a
-        normal = np.cross(first, second)
-        square = np.einsum("ri,ri->r", normal, normal)
-        # Barycentric coordinates of the foot in the plane of the facet (Heidrich 2005, J Graphics Tools 10(3):9).
-        w = np.einsum("ri,ri->r", np.cross(first, arm), normal) / square
-        v = np.einsum("ri,ri->r", np.cross(arm, second), normal) / square
-        normal /= np.sqrt(square)[:, None]
-        depth = -np.einsum("ri,ri->r", arm, normal)
-        active = depth > 0
-        shares = np.column_stack([1.0 - v - w, v, w])
-        return _Pairs(rows[active], facet[active], shares[active], depth[active], normal[active])
+        foot = np.einsum("rc,rci->ri", self.shares[rows], positions[self.facets[self.pair[rows]]])
+        overlap = np.einsum("ri,ri->r", foot - positions[self.vertices[rows]], self.normal[rows])
+        over = overlap > 0
+        return rows[over], overlap[over]
 
     def evaluate(self, positions: Array) -> tuple[float, Array]:
         """Energy, µJ, and its gradient, mN, shape (n, 3)."""
         gradient = np.zeros_like(positions)
         if not len(self.facets):
             return 0.0, gradient
-        pairs, h = self._pairs(positions), LAYER_MM
-        d, area = pairs.depth, self.penalty_kPa_mm * self.area_mm2[pairs.vertex]
+        rows, d = self._overlaps(positions)
+        h, area = LAYER_MM, self.penalty_kPa_mm * self.area_mm2[rows]
         density = np.where(d < h, d**3 / (6 * h), d**2 / 2 - d * h / 2 + h**2 / 6)
-        force = (area * np.where(d < h, d**2 / (2 * h), d - h / 2))[:, None] * pairs.normal
-        np.subtract.at(gradient, self.vertices[pairs.vertex], force)
-        nodal = pairs.shares[:, :, None] * force[:, None, :]
-        np.add.at(gradient, self.facets[pairs.facet].ravel(), nodal.reshape(-1, 3))
+        force = (area * np.where(d < h, d**2 / (2 * h), d - h / 2))[:, None] * self.normal[rows]
+        np.subtract.at(gradient, self.vertices[rows], force)
+        nodal = self.shares[rows][:, :, None] * force[:, None, :]
+        np.add.at(gradient, self.facets[self.pair[rows]].ravel(), nodal.reshape(-1, 3))
         return float(area @ density), gradient
 
     def coupled_stiffness(self, positions: Array, convex: bool = False) -> tuple[Ints, Array]:
-        """Second derivative among the vertices in contact, the turning of the facets left out."""
+        """Second derivative among the vertices in contact."""
         if not len(self.facets):
             return np.zeros(0, dtype=np.int64), np.zeros((0, 0))
-        pairs = self._pairs(positions)
-        slope = self.penalty_kPa_mm * self.area_mm2[pairs.vertex] * np.minimum(pairs.depth / LAYER_MM, 1.0)
-        corners = np.column_stack([self.vertices[pairs.vertex], self.facets[pairs.facet]])
-        arm = np.column_stack([np.ones(len(slope)), -pairs.shares])
-        way = (arm[:, :, None] * pairs.normal[:, None, :]).reshape(-1, 12)
+        rows, d = self._overlaps(positions)
+        slope = self.penalty_kPa_mm * self.area_mm2[rows] * np.minimum(d / LAYER_MM, 1.0)
+        corners = np.column_stack([self.vertices[rows], self.facets[self.pair[rows]]])
+        arm = np.column_stack([np.ones(len(rows)), -self.shares[rows]])
+        way = (arm[:, :, None] * self.normal[rows][:, None, :]).reshape(-1, 12)
         blocks = slope[:, None, None] * way[:, :, None] * way[:, None, :]
         vertices, number = np.unique(corners, return_inverse=True)
         own = (3 * number.reshape(-1, 4)[:, :, None] + np.arange(3)).reshape(-1, 12)
@@ -141,27 +158,28 @@ class SelfContact(LiveLoad):
         matrix = np.bincount(flat.ravel(), blocks.ravel(), minlength=size * size)
         return vertices, matrix.reshape(size, size)
 
-    def depth_mm(self, positions: Array) -> float:
-        """How deep the farthest vertex is behind an opposite face, mm."""
-        return float(self._pairs(positions).depth.max(initial=0.0)) if len(self.facets) else 0.0
+    def overlap_mm(self, positions: Array) -> float:
+        """How far the faces overlap where they do so most, mm."""
+        return float(self._overlaps(positions)[1].max(initial=0.0)) if len(self.facets) else 0.0
 
     def carried(self, change: TopologyChange) -> SelfContact:
         """Contact of the cut faces after a change, old and new."""
         facets = np.concatenate([change.facets(self.facets), change.raw])
-        return _made(facets, change.interpolate(self.reference), self.penalty_kPa_mm)
+        return _made(facets, change.interpolate(self.reference), self.shear_kPa)
 
 
-def _made(facets: Ints, reference: Array, penalty_kPa_mm: float) -> SelfContact:
+def _made(facets: Ints, reference: Array, shear_kPa: float) -> SelfContact:
     facets = np.ascontiguousarray(facets, dtype=np.int64).reshape(-1, 3)
     a, b, c = (reference[facets[:, i]] for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
     vertices, number = np.unique(facets, return_inverse=True)
     around = np.bincount(number.ravel(), np.repeat(area / 3, 3), minlength=len(vertices))
-    edge = float(np.linalg.norm(b - a, axis=1).mean()) if len(facets) else 0.0
-    vertices = vertices.astype(np.int64)
+    edge = float(np.linalg.norm(b - a, axis=1).mean()) if len(facets) else 1.0
+    k = len(vertices)
+    none = np.full(k, -1, dtype=np.int64), np.zeros((k, 3)), np.zeros((k, 3))
     # In the stress-free shape the two faces of a cut lie on one another.
-    pair = _nearest_facing(reference, vertices, facets, REACH * edge, FACING)
-    return SelfContact(facets, vertices, around, edge, penalty_kPa_mm, reference, pair)
+    made = SelfContact(facets, vertices.astype(np.int64), around, edge, shear_kPa, reference, *none)
+    return made._paired(reference)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -197,21 +215,51 @@ def _nearest(p, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _nearest_facing(positions, vertices, facets, reach, facing):  # type: ignore[no-untyped-def]
-    """For each vertex the nearest facet that looks the other way, −1 if none is within reach."""
-    count, faces = len(vertices), len(facets)
-    normals, radius, middle = np.zeros((faces, 3)), np.zeros(faces), np.zeros((faces, 3))
-    around = np.zeros((len(positions), 3))
-    for f in range(faces):
+def _snapped(u, v, w):  # type: ignore[no-untyped-def]
+    """Barycentric coordinates with small ones put to zero."""
+    u, v, w = (u if u > SNAP else 0.0), (v if v > SNAP else 0.0), (w if w > SNAP else 0.0)
+    whole = u + v + w
+    return u / whole, v / whole, w / whole
+
+
+@numba.njit(nogil=True, cache=True)
+def _normals(positions, facets):  # type: ignore[no-untyped-def]
+    """Unit normals of facets, and their sums around vertices."""
+    normals, around = np.zeros((len(facets), 3)), np.zeros((len(positions), 3))
+    for f in range(len(facets)):
         a, b, c = positions[facets[f, 0]], positions[facets[f, 1]], positions[facets[f, 2]]
         normal = np.cross(b - a, c - a)
         normals[f] = normal / np.sqrt(np.dot(normal, normal))
-        middle[f] = (a + b + c) / 3.0
         for i in range(3):
             around[facets[f, i]] += normals[f]
+    return normals, around
+
+
+@numba.njit(nogil=True, cache=True)
+def _nearest_facing(positions, reference, vertices, facets, edge):  # type: ignore[no-untyped-def]
+    """For each vertex the nearest place that looks the other way: its facet (−1 for none), shares and direction."""
+    count, faces = len(vertices), len(facets)
+    normals, around = _normals(positions, facets)
+    first_normals, _ = _normals(reference, facets)
+    middle, radius = np.zeros((faces, 3)), np.zeros(faces)
+    for f in range(faces):
+        middle[f] = (positions[facets[f, 0]] + positions[facets[f, 1]] + positions[facets[f, 2]]) / 3.0
+        for i in range(3):
             arm = positions[facets[f, i]] - middle[f]
             radius[f] = max(radius[f], np.sqrt(np.dot(arm, arm)))
+    starts = np.zeros(len(positions) + 1, dtype=np.int64)
+    for f in range(faces):
+        for i in range(3):
+            starts[facets[f, i] + 1] += 1
+    starts = np.cumsum(starts)
+    fill, facets_at = starts[:-1].copy(), np.zeros(3 * faces, dtype=np.int64)
+    for f in range(faces):
+        for i in range(3):
+            facets_at[fill[facets[f, i]]] = f
+            fill[facets[f, i]] += 1
     pair = np.full(count, -1, dtype=np.int64)
+    shares, direction = np.zeros((count, 3)), np.zeros((count, 3))
+    mine = np.full(len(positions), -1, dtype=np.int64)
     for k in range(count):
         vertex = vertices[k]
         p, own = positions[vertex], around[vertex]
@@ -219,7 +267,10 @@ def _nearest_facing(positions, vertices, facets, reach, facing):  # type: ignore
         # The tip of a cut belongs to both of its faces.
         if length < 0.1:
             continue
-        best = reach
+        for j in range(starts[vertex], starts[vertex + 1]):
+            for i in range(3):
+                mine[facets[facets_at[j], i]] = k
+        best = REACH * edge
         for f in range(faces):
             # Written out, because nearly all facets are turned down here.
             x, y, z = p[0] - middle[f, 0], p[1] - middle[f, 1], p[2] - middle[f, 2]
@@ -227,15 +278,28 @@ def _nearest_facing(positions, vertices, facets, reach, facing):  # type: ignore
             if x * x + y * y + z * z > limit * limit:
                 continue
             towards = own[0] * normals[f, 0] + own[1] * normals[f, 1] + own[2] * normals[f, 2]
-            if towards > facing * length:
+            if towards > FACING * length:
                 continue
-            if facets[f, 0] == vertex or facets[f, 1] == vertex or facets[f, 2] == vertex:
+            if mine[facets[f, 0]] == k or mine[facets[f, 1]] == k or mine[facets[f, 2]] == k:
                 continue
-            a, b, c = positions[facets[f, 0]], positions[facets[f, 1]], positions[facets[f, 2]]
-            u, v, w = _nearest(p, a, b, c)
-            away = u * a + v * b + w * c - p
+            u, v, w = _nearest(p, positions[facets[f, 0]], positions[facets[f, 1]], positions[facets[f, 2]])
+            foot = u * positions[facets[f, 0]] + v * positions[facets[f, 1]] + w * positions[facets[f, 2]]
+            away = foot - p
             distance = np.sqrt(np.dot(away, away))
-            if distance < best:
-                best = distance
-                pair[k] = f
-    return pair
+            if distance >= best:
+                continue
+            if np.dot(reference[facets[f, 0]] - reference[vertex], first_normals[f]) > THROUGH * edge:
+                continue
+            u, v, w = _snapped(u, v, w)
+            # Between the faces as a whole, however rough they are.
+            there = u * around[facets[f, 0]] + v * around[facets[f, 1]] + w * around[facets[f, 2]]
+            size = np.sqrt(np.dot(there, there))
+            if size < 0.1:
+                continue
+            way = there / size - own / length
+            way /= np.sqrt(np.dot(way, way))
+            best = distance
+            pair[k] = f
+            shares[k, 0], shares[k, 1], shares[k, 2] = u, v, w
+            direction[k] = way
+    return pair, shares, direction
