@@ -322,6 +322,8 @@ class Scene:
                     actor = self._add_cut(self._plotter, skin)
                 else:
                     look = self._look(skin.name)
+                    if look.opacity < 1.0:
+                        self._aside.append(_add_inner_wall(self._plotter, skin))
                     actor = add_surface(
                         self._plotter, skin.mesh, theme.colour_of(skin.name), specular=look.specular,
                         specular_power=look.gloss, ambient=0.08, diffuse=0.95, opacity=look.opacity,
