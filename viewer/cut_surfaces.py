@@ -219,7 +219,7 @@ def _joined(places: Array, whole: Ints, carrier: Ints, small: Ints, by: Ints, or
 
 def _seamed(shown: Shown, tie: Tie) -> Shown:
     """The surface, closed before it was cut, with its open edges brought onto the cut faces."""
-    edge = open_edges(shown.triangles)
+    edge = open_edges(shown.points, shown.triangles, LEVELS)
     if not len(edge) or not len(tie.raw):
         return shown
     at, beside = edge[:, 0], shown.points[shown.triangles[edge[:, 1]]]

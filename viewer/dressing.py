@@ -163,9 +163,7 @@ def _threads(field: OperativeField) -> list[Array]:
     for load in field.live.loads.values():
         if isinstance(load, Threads):
             places, lost = load.anchors.points(field.live.positions), load.lost
-            found += [
-                places[load.thread == number] for number in np.unique(load.thread) if not lost[number]
-            ]
+            found += [places[load.thread == number] for number in np.unique(load.thread) if not lost[number]]
     return found
 
 
