@@ -1,6 +1,6 @@
 """Dressing: what is to be seen of an operation besides the tissue's shape, as plain values.
 
-Clamps, needles, applicators, threads and specimens, tissue without blood and tissue that is dead: read from an operative
+Clamps, needles, applicators, threads and specimens, tissue without blood and dead tissue: read from an operative
 field at one moment, kept with the frame of that moment, and drawn by `viewer.props` and `viewer.scene`. Nothing in it
 knows VTK or a solver, so that it can be kept by the hundred and sent from one process to another.
 """

@@ -1,4 +1,4 @@
-"""Seams: the open edges of a shown surface are brought onto the cut faces of the mesh, so that both meet in one line."""
+"""Seams: open edges of a shown surface are brought onto the cut faces of the mesh, so that both meet there."""
 
 from __future__ import annotations
 

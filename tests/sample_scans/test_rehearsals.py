@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,10 +101,10 @@ def kidney(patient: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def abdomen(shared_scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Theatre]]:
+def abdomen(shared_scans: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Theatre]:
     folder, scans = tmp_path_factory.mktemp("abdomen"), shared_scans / "abdomen_ct"
     image, labels = scans / "ct.nii.gz", scans / "labels_v1.nii.gz"
-    yield {
+    return {
         name: theatre(image, labels, (name,), edge, folder)
         for name, edge in (("liver", 13.0), ("kidney_left", 6.0))
     }

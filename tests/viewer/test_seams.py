@@ -38,7 +38,7 @@ def test_points_go_to_the_wall_on_their_own_side() -> None:
 
 def test_a_cut_surface_ends_on_the_cut_face(small_case: Any) -> None:
     organ = small_case.organ
-    middle = organ.points.mean(axis=0) + [-7.0, 0.0, 0.0]
+    middle = organ.points.mean(axis=0) - np.array([7.0, 0.0, 0.0])
     change = cut(organ, organ.points, Plane(middle, np.array([1.0, 0.3, 0.1])))
     assert change is not None
     used, local = np.unique(organ.exterior, return_inverse=True)
