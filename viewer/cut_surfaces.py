@@ -145,7 +145,7 @@ def cut_surface(points: Array, triangles: Ints, tet: Ints, outside_mm: Array, ti
     if torn.any():
         places, small, by = _divided(points, triangles[torn], outside_mm, tie)
     shown = _joined(places, triangles[whole], carrier, small, by, organ)
-    return _seamed(shown, len(small), tie)
+    return _seamed(shown, tie) if len(small) or gone.any() else shown
 
 
 def cut_faces(organ: OrganMesh, raw: Ints) -> Mapping[str, Shown]:
@@ -217,16 +217,13 @@ def _joined(places: Array, whole: Ints, carrier: Ints, small: Ints, by: Ints, or
     return Shown(at, local.reshape(-1, 3), _weights(organ, at, carriers[first]))
 
 
-def _seamed(shown: Shown, small: int, tie: Tie) -> Shown:
-    """The surface with the open edges of its small triangles, the last `small` ones, brought onto the cut faces."""
-    if not small or not len(tie.raw):
-        return shown
-    edge = open_edges(shown.triangles)
-    edge = edge[edge[:, 1] >= len(shown.triangles) - small]
-    if not len(edge):
+def _seamed(shown: Shown, tie: Tie) -> Shown:
+    """The surface, closed before it was cut, with its open edges brought onto the cut faces."""
+    edge = open_edges(shown.points, shown.triangles, LEVELS)
+    if not len(edge) or not len(tie.raw):
         return shown
     at, beside = edge[:, 0], shown.points[shown.triangles[edge[:, 1]]]
-    reach = 1.5 * np.linalg.norm(beside - np.roll(beside, 1, axis=1), axis=2).max(axis=1) + GONE_MM
+    reach = 2.0 * np.linalg.norm(beside - np.roll(beside, 1, axis=1), axis=2).max(axis=1) + GONE_MM
     found, corners, share = onto_faces(shown.points[at], beside.mean(axis=1), tie.organ, tie.raw, reach)
     at, corners, share = at[found], corners[found], share[found]
     points = shown.points.copy()

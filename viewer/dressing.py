@@ -1,6 +1,6 @@
 """Dressing: what is to be seen of an operation besides the tissue's shape, as plain values.
 
-Clamps, needles, applicators, threads and specimens, tissue without blood and tissue that is dead: read from an operative
+Clamps, needles, applicators, threads and specimens, tissue without blood and dead tissue: read from an operative
 field at one moment, kept with the frame of that moment, and drawn by `viewer.props` and `viewer.scene`. Nothing in it
 knows VTK or a solver, so that it can be kept by the hundred and sent from one process to another.
 """
@@ -163,9 +163,7 @@ def _threads(field: OperativeField) -> list[Array]:
     for load in field.live.loads.values():
         if isinstance(load, Threads):
             places, lost = load.anchors.points(field.live.positions), load.lost
-            found += [
-                places[load.thread == number] for number in np.unique(load.thread) if not lost[number]
-            ]
+            found += [places[load.thread == number] for number in np.unique(load.thread) if not lost[number]]
     return found
 
 

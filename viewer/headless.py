@@ -32,7 +32,6 @@ from viewer.movie import Movie
 from viewer.pictures import MOVIE_SIZE, Studio, slice_figure
 from viewer.recording import Recording, Show
 
-
 # How an act's own numbers read.
 _WORDS = {
     "by": "by {}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,8 @@ class Recording:
     """
 
     field: OperativeField
-    moments: list[Moment] = field(default_factory=list)
-    meshes: dict[int, tuple[OrganMesh, NDArray[np.int64]]] = field(default_factory=dict)
+    moments: list[Moment] = dataclasses.field(default_factory=list)
+    meshes: dict[int, tuple[OrganMesh, NDArray[np.int64]]] = dataclasses.field(default_factory=dict)
     peak: FieldSnapshot | None = None
     peak_frame: int = 0
     _farthest: float = -1.0

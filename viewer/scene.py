@@ -292,18 +292,18 @@ class Scene:
             return
         self._props.show(dressing)
         if dressing.specimens != self._seen_specimens:
-            self._lay_aside(dressing)
+            self._lay_aside(dressing, self._plotter)
         for specimen in self.specimens:
             specimen.move(time_s)
         self._tint(dressing, dead)
 
-    def _lay_aside(self, dressing: Dressing) -> None:
+    def _lay_aside(self, dressing: Dressing, plotter: Plotter) -> None:
         """Draw the specimens of a dressing beside the organ, each as it came out."""
         for actor in self._aside:
-            self._plotter.remove_actor(actor, render=False, reset_camera=False)
+            plotter.remove_actor(actor, render=False, reset_camera=False)
         self._aside, self.specimens = [], []
         self._seen_specimens = dressing.specimens
-        camera = self._plotter.camera
+        camera = plotter.camera
         away = np.subtract(camera.position, camera.focal_point)
         up = np.asarray(camera.up, dtype=np.float64)
         right = np.cross(up, away)
@@ -322,11 +322,13 @@ class Scene:
             self.specimens.append(piece)
             for skin in piece.skins:
                 if skin in raw.values():
-                    actor = self._add_cut(self._plotter, skin)
+                    actor = self._add_cut(plotter, skin)
                 else:
                     look = self._look(skin.name)
+                    if look.opacity < 1.0:
+                        self._aside.append(_add_inner_wall(plotter, skin))
                     actor = add_surface(
-                        self._plotter, skin.mesh, theme.colour_of(skin.name), specular=look.specular,
+                        plotter, skin.mesh, theme.colour_of(skin.name), specular=look.specular,
                         specular_power=look.gloss, ambient=0.08, diffuse=0.95, opacity=look.opacity,
                         culling="back" if look.opacity < 1.0 else "none",
                     )  # fmt: skip

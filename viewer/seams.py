@@ -1,4 +1,4 @@
-"""Seams: the open edges of a shown surface are brought onto the cut faces of the mesh, so that both meet in one line."""
+"""Seams: open edges of a shown surface are brought onto the cut faces of the mesh, so that both meet there."""
 
 from __future__ import annotations
 
@@ -13,18 +13,30 @@ Ints = NDArray[np.int64]
 
 #: Cut facets that are looked at for every point, the nearest by their middles.
 _CANDIDATES = 24
+#: Places nearer to each other than this are one, mm.
+_SAME_MM = 1e-6
 
 
-def open_edges(triangles: Ints) -> Ints:
-    """Vertices on edges that only one triangle has, and for each the row of one such triangle, shape (k, 2)."""
+def open_edges(points: Array, triangles: Ints, levels: int) -> Ints:
+    """Vertices on edges that only one triangle has, and for each the row of one such triangle, shape (k, 2).
+
+    Where a triangle that was divided into four, `levels` times, meets one that was not, nothing is open.
+    """
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     rows = np.tile(np.arange(len(triangles)), 3)
-    key = np.sort(edges, axis=1)
-    _, first, count = np.unique(key, axis=0, return_index=True, return_counts=True)
-    alone = first[count == 1]
-    pairs = np.concatenate(
-        [np.stack([edges[alone, side], rows[alone]], axis=1) for side in (0, 1)]
-    )
+    _, first, count = np.unique(np.sort(edges, axis=1), axis=0, return_index=True, return_counts=True)
+    edges, rows = edges[first[count == 1]], rows[first[count == 1]]
+    if not len(edges):
+        return np.zeros((0, 2), dtype=np.int64)
+    start, end = points[edges[:, 0]], points[edges[:, 1]]
+    middles, met = cKDTree(0.5 * (start + end)), np.zeros(len(edges), dtype=bool)
+    parts = 2**levels
+    for part in range(parts):
+        share = (part + 0.5) / parts
+        away, other = middles.query(start + share * (end - start), distance_upper_bound=_SAME_MM)
+        here = np.isfinite(away)
+        met[here] = met[other[here]] = True
+    pairs = np.concatenate([np.stack([edges[~met, side], rows[~met]], axis=1) for side in (0, 1)])
     return pairs[np.unique(pairs[:, 0], return_index=True)[1]]
 
 

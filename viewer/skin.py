@@ -116,7 +116,7 @@ class Skin:
             mixed += share * (other - mixed)
         shade = np.round(255.0 * mixed).astype(np.uint8)
         if "shade" in self.mesh.point_data:
-            self.mesh.point_data["shade"][:] = shade
+            np.asarray(self.mesh.point_data["shade"])[:] = shade
             self.mesh.GetPointData().GetArray("shade").Modified()
         else:
             self.mesh.point_data["shade"] = shade
