@@ -33,7 +33,9 @@ from typing import Any
 
 import numpy as np
 
-from solver.interactive import Interactive, Snapshot, reference_error
+from solver.interactive import Interactive
+from solver.live_error import reference_error
+from solver.snapshot import Snapshot
 from twin.case import Case, software
 from twin.rehearsal import Rehearsal
 from twin.replay import Outcome

@@ -19,7 +19,8 @@ from solver.body import Body
 from solver.errors import SolverError
 from solver.field import OperativeField
 from solver.frame import Frame
-from solver.interactive import Interactive, Snapshot
+from solver.interactive import Interactive
+from solver.snapshot import Snapshot
 from twin.case import Case
 from twin.errors import TwinError
 from twin.folder import folder_or_nothing
