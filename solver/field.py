@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from anatomy.lattice.topology import edges_of
 from anatomy.mesh import OrganMesh
 from solver.cutting.incision import FLOOR
+from solver.digest import digest_of
 from solver.effort import Effort
 from solver.errors import SolverError
 from solver.event import Event
@@ -38,7 +39,8 @@ from solver.topology import TopologyChange
 
 if TYPE_CHECKING:
     from solver.frame import Frame
-    from solver.interactive import Interactive, Snapshot
+    from solver.interactive import Interactive
+    from solver.snapshot import Snapshot
     from solver.successor import Successor
 
 Array = NDArray[np.float64]
@@ -389,7 +391,8 @@ class OperativeField:
         self.restore(self._rest)
 
     def state_hash(self) -> str:
-        """SHA-256 of the state: mesh, place and time, what tools and attachments hold, and what is known of it.
+        """SHA-256 of the state: mesh, place and time, what tools and attachments hold, what acts on it and goes on
+        beside it, what the tools have done, and what is known of it.
 
         A change that is being made ready is waited for.
         """
@@ -397,9 +400,8 @@ class OperativeField:
         digest = hashlib.sha256(repr(self.live.time_s).encode())
         for tool, position in sorted(self.live.tools.items()):
             digest.update(tool.encode() + position.tobytes() + self.live.held_by(tool).tobytes())
-        for load in self.live.loads.values():
-            for tool, position in sorted(load.tools_mm().items()):
-                digest.update(tool.encode() + position.tobytes())
+        for what in (self.live.loads, self.processes, self.effort, self._step_s, self._owed_s):
+            digest.update(digest_of(what))
         organ = self.organ
         for array in (organ.points, organ.tets, organ.region, self.live.displacement):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -412,7 +414,7 @@ class OperativeField:
         for name in sorted(self.vessels):
             digest.update(self.vessels[name].digest())
         for specimen in self.specimens:
-            digest.update(np.ascontiguousarray(specimen.organ.points).tobytes())
+            digest.update(np.ascontiguousarray(specimen.organ.points).tobytes() + digest_of(specimen))
         for event in self.events:
             digest.update(repr(event.to_json()).encode())
         return digest.hexdigest()
