@@ -175,26 +175,36 @@ class OperativeField:
             self._shed()
         for name in list(self.processes):
             self.processes[name] = self.processes[name].advanced(self, advance_s)
-        frame = self._stepped(budget_s, iterations, advance_s)
-        self.effort = self.effort.after(self.tools_mm, frame.forces_N, advance_s)
+        frame, passed_s = self._stepped(budget_s, iterations, advance_s)
+        if passed_s is not None:
+            self.effort = self.effort.after(self.tools_mm, frame.forces_N, passed_s)
         return frame
 
-    def _stepped(self, budget_s: float | None, iterations: int | None, advance_s: float) -> Frame:
-        """Bring the tissue forward, in steps of one length where it moves in time."""
+    def _stepped(
+        self, budget_s: float | None, iterations: int | None, advance_s: float
+    ) -> tuple[Frame, float | None]:
+        """Bring the tissue forward, in steps of one length where it moves in time.
+
+        Returns
+        -------
+        frame : Frame
+        passed_s : float or None
+            Time that has passed in the tissue; None where it waits for the end of a step.
+        """
         if not self._step_s:
-            return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s)
+            return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s), advance_s
         self._owed_s += advance_s
         steps = int(self._owed_s / self._step_s + 1e-9)
         if not steps:
             # Not even the tools go on: what they did without time would be a jump the tissue's speed knows nothing of.
-            return self.live.present()
+            return self.live.present(), None
         self._owed_s -= steps * self._step_s
         # Where the machine cannot keep up, time in the tissue passes more slowly instead of in longer steps.
         steps = steps if budget_s is None else min(steps, MOST_STEPS)
         share_s = None if budget_s is None else budget_s / steps
         for _ in range(steps):
             frame = self.live.step(budget_s=share_s, iterations=iterations, advance_s=self._step_s)
-        return frame
+        return frame, steps * self._step_s
 
     @property
     def tools_mm(self) -> dict[str, Array]:
