@@ -16,9 +16,11 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from anatomy.mesh import OrganMesh
 from anatomy.progress import Progress
@@ -166,12 +168,22 @@ def best(work: Callable[[], object], times: int) -> float:
 
 
 def read_bandwidth(megabytes: float) -> float:
-    """GB/s at which arrays of this size together are read, with as many threads as a back-solve has."""
-    threads = pairs.THREADS
-    parts = [np.ones(int(megabytes * 1e6 / 4 / threads), dtype=np.float32) for _ in range(threads)]
-    with ThreadPoolExecutor(threads) as pool:
-        seconds = best(lambda: list(pool.map(_total, parts)), 12)
-    return sum(part.nbytes for part in parts) / 1e9 / seconds
+    """GB/s at which arrays of this size together are read: the most of one thread and as many as a back-solve has."""
+    most = 0.0
+    for threads in range(1, pairs.THREADS + 1):
+        parts = [np.ones(int(megabytes * 1e6 / 4 / threads), dtype=np.float32) for _ in range(threads)]
+        with ThreadPoolExecutor(threads) as pool:
+            seconds = best(partial(_read, parts, pool), 12)
+        most = max(most, sum(part.nbytes for part in parts) / 1e9 / seconds)
+    return most
+
+
+def _read(parts: list[NDArray[np.float32]], pool: ThreadPoolExecutor) -> None:
+    """Read one part here and the others beside it."""
+    others = [pool.submit(_total, part) for part in parts[1:]]
+    _total(parts[0])
+    for other in others:
+        other.result()
 
 
 @numba.njit(nogil=True, fastmath=True)

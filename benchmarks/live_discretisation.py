@@ -7,9 +7,8 @@ live element (nodal-averaged linear tetrahedra) is compared at ten instants. Pla
 and quadratic ones without pressure on a coarse mesh of as many unknowns as the live one has, are compared where the
 pull ends: what the live tier could have been built on instead.
 
-All start from the one stress-free shape under which the live element rests in the scanned shape. Each element rests
-there a little differently; displacements are counted from its own rest. The coarse mesh has another surface, and holds
-the vertices within the same ball.
+The tissue is without weight here: every element then rests in the scanned shape, and what differs is the answer to the
+pull alone. The coarse mesh has another surface, and holds the vertices within the same ball.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from solver.errors import SolverError
 #: Largest numbers of tetrahedra of the live mesh and of the coarse quadratic one.
 TETS, COARSE_TETS = 20_000, 3_000
 INSTANTS = 10
+WEIGHTLESS = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def rows(progress: Progress = silent, organ: str = "liver", tets: int = TETS) ->
     """Errors of each element against P2–P1."""
     mesh = organ_mesh(organ, tets)
     movement = pull(mesh)
-    live = Interactive(Body(mesh))
+    live = Interactive(Body(mesh, gravity_mm_s2=WEIGHTLESS), resting=False)
     truth = pulled(live.body, "P2-P1", movement, range(1, INSTANTS + 1), progress)
     what = f"{organ} of {labels_of(organ)[1]}, {len(mesh.tets):,} tetrahedra, pull"
     found = [Row("interactive", f"{what}: unknowns of the P2–P1 reference", float(truth.unknowns), "1")]
@@ -62,7 +62,7 @@ def rows(progress: Progress = silent, organ: str = "liver", tets: int = TETS) ->
     last = range(reached, reached + 1)
     plain = pulled(live.body, "P1", movement, last)
     found += _errors(f"{what}: plain linear tetrahedra", truth, plain, [reached - 1])
-    coarse = Interactive(Body(organ_mesh(organ, COARSE_TETS))).body
+    coarse = Body(organ_mesh(organ, COARSE_TETS), gravity_mm_s2=WEIGHTLESS)
     other = pulled(coarse, "P2", movement, last)
     carried = Embedding(coarse.organ, mesh.points)
     at_mine = np.array([carried.matrix @ move for move in other.moves])

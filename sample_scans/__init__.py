@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from sample_scans.patient import Patient, make_patient
     from sample_scans.trees import VesselTree
 
-__all__ = ["Patient", "VesselTree", "bundled_rehearsal", "make_patient", "write_dicom"]
+__all__ = ["Patient", "VesselTree", "bundled_rehearsal", "bundled_rehearsals", "make_patient", "write_dicom"]
 
+_REHEARSALS = Path(__file__).with_name("rehearsals")
 _HOME = {
     "Patient": "sample_scans.patient",
     "VesselTree": "sample_scans.trees",
@@ -27,6 +28,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'sample_scans' has no attribute {name!r}")
 
 
+def bundled_rehearsals() -> list[str]:
+    """Names of the rehearsal scripts that come with the project."""
+    return sorted(path.stem for path in _REHEARSALS.glob("*.json"))
+
+
 def bundled_rehearsal(name: str) -> Path:
     """Path of a rehearsal script that comes with the project, by its name without ".json"."""
-    return Path(__file__).with_name("rehearsals") / f"{name}.json"
+    return _REHEARSALS / f"{name}.json"

@@ -20,6 +20,8 @@ of an operative field by `twin.meter.OperationMeter`; every such measure stands 
 `reference_error_max_mm`       the same, farthest vertex
 `reference_error_peak_mm`      the mean at the frame of the largest displacement in which every tool holds, mm;
                                all three are null where the reference tier refuses the state, as the report says
+`operation`                    volumes, margins, blood, forces: `docs/metrics.md` has every one
+`events`                       what a surgeon must know, in order, with `kind`, `time_s` and `text`
 `state_hash`                   SHA-256 of the final state of mesh, tissue and what is known of it
 `case_sha256`                  identity of the case's content
 =============================  =====================================================================
@@ -33,9 +35,8 @@ from typing import Any
 
 import numpy as np
 
-from solver.interactive import Interactive
+from solver.field import FieldSnapshot, OperativeField
 from solver.live_error import reference_error
-from solver.snapshot import Snapshot
 from twin.case import Case, software
 from twin.rehearsal import Rehearsal
 from twin.replay import Outcome
@@ -50,23 +51,25 @@ class ReferenceError:
     peak_mean_mm: float | None
 
 
-def measure_reference_error(live: Interactive, peak: Snapshot) -> ReferenceError:
+def measure_reference_error(field: OperativeField, peak: FieldSnapshot | None) -> ReferenceError:
     """Hold two states of a replay against Newton's method: where it ended, and its largest displacement.
 
     Parameters
     ----------
-    live : Interactive
+    field : OperativeField
         In its final state, which it keeps.
-    peak : Snapshot
-        State of the frame with the largest displacement.
+    peak : FieldSnapshot or None
+        State of the frame with the largest displacement, if there was one in which every tool holds.
     """
-    end = live.snapshot()
-    end_mean, end_max = reference_error(live)
-    live.restore(peak)
+    end_mean, end_max = reference_error(field.live)
+    if peak is None:
+        return ReferenceError(end_mean, end_max, None)
+    end = field.snapshot()
+    field.restore(peak)
     try:
-        peak_mean, _ = reference_error(live)
+        peak_mean, _ = reference_error(field.live)
     finally:
-        live.restore(end)
+        field.restore(end)
     return ReferenceError(end_mean, end_max, peak_mean)
 
 

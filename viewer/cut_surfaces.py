@@ -16,12 +16,13 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csr_array, diags_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from anatomy.embedding import Embedding
 from anatomy.mesh import OrganMesh
+from viewer.seams import onto_faces, open_edges
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,6 +58,8 @@ class Tie:
     ----------
     whole, organ : OrganMesh
         Before anything was cut, and now, in the scanned shape.
+    raw : ndarray, shape (k, 3), int64
+        Cut faces of `organ`.
 
     Attributes
     ----------
@@ -66,8 +69,8 @@ class Tie:
         Tetrahedra of `organ` that are parts of others.
     """
 
-    def __init__(self, whole: OrganMesh, organ: OrganMesh) -> None:
-        self.organ = organ
+    def __init__(self, whole: OrganMesh, organ: OrganMesh, raw: Ints) -> None:
+        self.organ, self.raw = organ, raw
         # What no cut came near has kept its corners to the last bit.
         _, number = np.unique(np.concatenate([whole.points, organ.points]), axis=0, return_inverse=True)
         before = np.sort(number.ravel()[: len(whole.points)][whole.tets], axis=1)
@@ -141,7 +144,8 @@ def cut_surface(points: Array, triangles: Ints, tet: Ints, outside_mm: Array, ti
     places, small, by = points, np.zeros((0, 3), dtype=np.int64), np.zeros(0, dtype=np.int64)
     if torn.any():
         places, small, by = _divided(points, triangles[torn], outside_mm, tie)
-    return _joined(places, triangles[whole], carrier, small, by, organ)
+    shown = _joined(places, triangles[whole], carrier, small, by, organ)
+    return _seamed(shown, len(small), tie)
 
 
 def cut_faces(organ: OrganMesh, raw: Ints) -> Mapping[str, Shown]:
@@ -211,6 +215,28 @@ def _joined(places: Array, whole: Ints, carrier: Ints, small: Ints, by: Ints, or
     _, first, local = np.unique(node, return_index=True, return_inverse=True)
     at = places[corners[first]]
     return Shown(at, local.reshape(-1, 3), _weights(organ, at, carriers[first]))
+
+
+def _seamed(shown: Shown, small: int, tie: Tie) -> Shown:
+    """The surface with the open edges of its small triangles, the last `small` ones, brought onto the cut faces."""
+    if not small or not len(tie.raw):
+        return shown
+    edge = open_edges(shown.triangles)
+    edge = edge[edge[:, 1] >= len(shown.triangles) - small]
+    if not len(edge):
+        return shown
+    at, beside = edge[:, 0], shown.points[shown.triangles[edge[:, 1]]]
+    reach = 1.5 * np.linalg.norm(beside - np.roll(beside, 1, axis=1), axis=2).max(axis=1) + GONE_MM
+    found, corners, share = onto_faces(shown.points[at], beside.mean(axis=1), tie.organ, tie.raw, reach)
+    at, corners, share = at[found], corners[found], share[found]
+    points = shown.points.copy()
+    points[at] = np.einsum("kc,kcx->kx", share, tie.organ.points[corners])
+    keep = np.ones(len(points))
+    keep[at] = 0.0
+    rows = (share.ravel(), (np.repeat(at, 3), corners.ravel()))
+    placed = csr_array(coo_array(rows, shape=shown.weights.shape))
+    weights = csr_array(diags_array(keep) @ shown.weights + placed)
+    return Shown(points, shown.triangles, weights)
 
 
 def _ways(pairs: Ints, organ: OrganMesh) -> Ints:

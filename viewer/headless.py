@@ -6,58 +6,56 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anatomy.progress import Progress, silent
 from solver.actions import Act, Grasp
-from solver.body import Body
 from solver.errors import SolverError
-from solver.field import OperativeField
+from solver.field import FieldSnapshot, OperativeField
 from solver.frame import Frame
-from solver.interactive import Interactive
-from solver.snapshot import Snapshot
 from twin.case import Case
 from twin.errors import TwinError
 from twin.folder import folder_or_nothing
+from twin.meter import OperationMeter
 from twin.metrics import ReferenceError, measure_reference_error, metrics
+from twin.operating import operative_field
 from twin.rehearsal import Rehearsal
 from twin.replay import Outcome, replay
 from twin.stages import Stages
 from viewer import report
+from viewer.camera import VIEWS
+from viewer.errors import ViewerError
 from viewer.movie import Movie
 from viewer.pictures import MOVIE_SIZE, Studio, slice_figure
+from viewer.recording import Recording, Show
 
-
-@dataclass(eq=False)
-class Recording:
-    """What is kept of every frame of a replay, and the state at the largest displacement."""
-
-    live: Interactive
-    frames: list[Frame] = field(default_factory=list)
-    tools: list[dict[str, NDArray[np.float64]]] = field(default_factory=list)
-    peak: Snapshot | None = None
-    peak_frame: int = 0
-    _farthest: float = -1.0
-
-    def __call__(self, frame: Frame) -> None:
-        """Keep a frame."""
-        self.frames.append(frame)
-        self.tools.append({name: position.copy() for name, position in self.live.tools.items()})
-        if frame.forces_N.keys() > self.live.tools.keys():
-            return  # a tool is letting go: its force is no held displacement that a reference solve could take
-        farthest = float(np.einsum("ij,ij->i", frame.displacement, frame.displacement).max())
-        if farthest > self._farthest:
-            self._farthest, self.peak_frame = farthest, len(self.frames) - 1
-            self.peak = self.live.snapshot()
+# How an act's own numbers read.
+_WORDS = {
+    "by": "by {}",
+    "margin_mm": "{:g} mm around it",
+    "node": "node {}",
+    "radius_mm": "within {:g} mm",
+    "depth_mm": "{:g} mm deep",
+    "degrees": "{:g}°",
+    "position": "{}",
+    "pressure_mmHg": "{:g} mmHg",
+    "power_W": "{:g} W",
+    "heating_s": "for {:g} s",
+    "tension_N": "drawn with {:g} N at most",
+}
 
 
 def replay_case(
-    case: Case, rehearsal: Rehearsal, out: Path, *, movie: bool = True, progress: Progress = silent
+    case: Case,
+    rehearsal: Rehearsal,
+    out: Path,
+    *,
+    movie: bool = True,
+    view: str = "surgeon",
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Replay a rehearsal on a case and write all that comes of it.
 
@@ -70,6 +68,8 @@ def replay_case(
         report.html; replaced if it is an earlier replay.
     movie : bool
         Whether to write the movie.
+    view : str
+        Where the eye stands, of `viewer.camera.VIEWS`.
     progress : Progress
 
     Returns
@@ -86,24 +86,29 @@ def replay_case(
     ViewerError
         If this machine cannot draw.
     """
+    if view not in VIEWS:
+        raise ViewerError(f"There is no view '{view}'; there are {', '.join(VIEWS)}.")
     if not len(rehearsal):
         raise TwinError("The rehearsal has no actions; add a grasp and a pull to its script.")
     _check_out(out)
     stages = Stages(progress)
-    with stages.stage("body", "Hanging the organ by its ligaments"):
-        body = Body(case.organ)
-    with stages.stage("interactive", "Bringing it to rest under gravity") as inner:
-        recording = Recording(Interactive(body, progress=inner))
+    with stages.stage("field", "Preparing the organ and its vessels") as inner:
+        field = operative_field(case, progress=inner)
+        recording, meter = Recording(field), OperationMeter(field, case.vessels)
     with stages.stage("replay", "Rehearsing") as inner:
-        outcome = replay(rehearsal, OperativeField(recording.live), on_frame=recording, progress=inner)
-    if recording.peak is None:
+        outcome = replay(rehearsal, field, on_frame=_both(recording, meter.watch), progress=inner)
+    if not recording.moments:
         raise TwinError("The rehearsal made no frame; give its actions a duration.")
+    with stages.stage("measure", "Measuring the operation"):
+        measured = meter.measured(undos=rehearsal.log.undos, acts=len(rehearsal))
+        events = [event.to_json() for event in field.events]
     with stages.stage("reference", "Comparing with the converged equilibrium"):
-        error, refused = _compared(recording.live, recording.peak)
+        error, refused = _compared(field, recording.peak)
     with folder_or_nothing(out) as folder:
         with stages.stage("pictures", "Drawing" + (" the movie" if movie else "")) as inner:
-            pictures = _draw(case, rehearsal, recording, folder, movie, inner)
+            pictures = _draw(case, rehearsal, recording, folder, view, movie, inner)
         found = metrics(case, rehearsal, outcome, error, stages.seconds)
+        found["operation"], found["events"] = measured, events
         rehearsal.write(folder / "rehearsal.json")
         text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         (folder / "metrics.json").write_text(text, encoding="utf-8")
@@ -123,10 +128,20 @@ def replay_case(
     return found
 
 
-def _compared(live: Interactive, peak: Snapshot) -> tuple[ReferenceError, str]:
+def _both(*watching: Callable[[Frame], None]) -> Callable[[Frame], None]:
+    """Tell several of every frame."""
+
+    def tell(frame: Frame) -> None:
+        for one in watching:
+            one(frame)
+
+    return tell
+
+
+def _compared(field: OperativeField, peak: FieldSnapshot | None) -> tuple[ReferenceError, str]:
     """Distance to the reference tier; where that refuses the state, nothing, and why."""
     try:
-        return measure_reference_error(live, peak), ""
+        return measure_reference_error(field, peak), ""
     except SolverError as error:
         return ReferenceError(None, None, None), f"Not compared with the converged equilibrium: {error}"
 
@@ -137,53 +152,43 @@ def _check_out(out: Path) -> None:
 
 
 def _draw(
-    case: Case, rehearsal: Rehearsal, recording: Recording, folder: Path, movie: bool, progress: Progress
+    case: Case,
+    rehearsal: Rehearsal,
+    recording: Recording,
+    folder: Path,
+    view: str,
+    movie: bool,
+    progress: Progress,
 ) -> list[report.Picture]:
     """Movie, stills before, at the peak and after, and the slices."""
-    stills = {0: "before", recording.peak_frame: "peak", len(recording.frames) - 1: "after"}
-    words = {"before": "Before", "peak": "Farthest pulled", "after": "At the end"}
+    last = len(recording.moments) - 1
+    stills = {0: "before", recording.peak_frame: "peak", last: "after"}
+    cut = len(recording.meshes) > 1
+    words = {"before": "Before", "peak": "Where the tissue moved most", "after": "At the end"}
+    leading = "after" if cut or stills[recording.peak_frame] != "peak" else "peak"
     pictures: list[report.Picture] = []
     film = Movie(folder / "movie.mp4", MOVIE_SIZE) if movie else nullcontext()
+    radius = {act.tool: act.radius_mm for act in rehearsal if isinstance(act, Grasp)}
+    said = _words_at(rehearsal)
     with Studio(case) as studio, film as reel:
-        show = _Show(studio, rehearsal, recording)
-        studio.still(folder / "before.png")
-        pictures.append(report.Picture(folder / "before.png", words["before"]))
-        for number in range(len(recording.frames)):
-            show.frame(number)
+        show = Show(studio.scene, recording, radius)
+        show.fit(view)
+        for number in range(last + 1) if reel is not None else sorted(stills):
+            show.moment(number, said(recording.moments[number].frame.time_s))
             name = stills.get(number)
-            if name in ("peak", "after"):
+            if name is not None:
                 studio.still(folder / f"{name}.png")
-                pictures.append(report.Picture(folder / f"{name}.png", words[name], leading=name == "peak"))
+                pictures.append(report.Picture(folder / f"{name}.png", words[name], leading=name == leading))
             if reel is not None:
                 reel.add(studio.frame())
-            progress("drawing", (number + 1) / len(recording.frames))
-        if not (folder / "peak.png").exists():
-            shutil.copyfile(folder / "after.png", folder / "peak.png")
-        slice_figure(
-            case, folder / "slices.png", recording.frames[recording.peak_frame].displacement, studio.scene
-        )
+            progress("drawing", (number + 1) / (last + 1))
+        for name in ("before", "peak"):
+            if not (folder / f"{name}.png").exists():
+                shutil.copyfile(folder / "after.png", folder / f"{name}.png")
+        show.moment(recording.peak_frame)
+        displacement = recording.moments[recording.peak_frame].frame.displacement
+        slice_figure(case, folder / "slices.png", displacement, studio.scene)
     return pictures
-
-
-class _Show:
-    """Puts recorded frames on the stage: tissue, tools and the words of the act."""
-
-    def __init__(self, studio: Studio, rehearsal: Rehearsal, recording: Recording) -> None:
-        self._studio, self._recording = studio, recording
-        self._radius = {act.tool: act.radius_mm for act in rehearsal if isinstance(act, Grasp)}
-        self._words = _words_at(rehearsal)
-        self._held: set[str] = set()
-
-    def frame(self, number: int) -> None:
-        frame, tools = self._recording.frames[number], self._recording.tools[number]
-        scene = self._studio.scene
-        for tool in self._held - tools.keys():
-            scene.release(tool)
-        for tool in tools.keys() - self._held:
-            scene.grasp(tool, tools[tool], self._radius[tool])
-        self._held = set(tools)
-        scene.update(frame)
-        scene.annotate(self._words(frame.time_s))
 
 
 def _words_at(rehearsal: Rehearsal) -> Callable[[float], str]:
@@ -217,13 +222,13 @@ def _timed(rehearsal: Rehearsal) -> list[report.Act]:
 
 def _detail(act: Act) -> str:
     data = act.to_json()
-    parts = []
-    if "structure" in data:
-        parts.append(str(data["structure"]).replace("_", " "))
-    if "point_mm" in data:
-        parts.append("at ({:.0f}, {:.0f}, {:.0f}) mm".format(*data["point_mm"]))
+    parts = [str(data[key]).replace("_", " ") for key in ("structure", "organ", "system") if key in data]
+    parts += [form.format(data[key]) for key, form in _WORDS.items() if data.get(key)]
+    if "attachments" in data:
+        parts.append(", ".join(data["attachments"]))
+    for key, word in (("point_mm", "at"), ("target_mm", "to"), ("tip_mm", "at")):
+        if key in data:
+            parts.append(word + " ({:.0f}, {:.0f}, {:.0f}) mm".format(*data[key]))
     if "by_mm" in data:
         parts.append(f"{np.linalg.norm(data['by_mm']):.0f} mm")
-    if "radius_mm" in data:
-        parts.append(f"within {data['radius_mm']:g} mm")
     return ", ".join(parts)

@@ -164,7 +164,8 @@ def slice_figure(
     skins = list((scene or Scene(case, hud=False)).skins.values()) if displacement is not None else []
     if displacement is not None:
         farthest = int(np.einsum("ij,ij->i", displacement, displacement).argmax())
-        model.move_to(case.organ.points[farthest] + displacement[farthest] / 2)
+        organ = case.organ if scene is None else scene.organ
+        model.move_to(organ.points[farthest] + displacement[farthest] / 2)
     for skin in skins:
         skin.move(np.ascontiguousarray(displacement, dtype=np.float32))
     spans = [_span_mm(model, plane) for plane in PLANES]

@@ -23,8 +23,11 @@ from anatomy.files import whole_or_nothing
 from viewer import theme
 from viewer.charts import LineChart, Span
 from viewer.errors import ViewerError
+from viewer.operation_table import KeyNumber, events, key_numbers, measures
 
 _INK_FORCE, _INK_MOVED = "#b3540b", "#0d766b"
+# Left to the table of the solver where the operation itself has numbers to show.
+_SECONDARY = ("peak_force_N", "median_frame_ms")
 _MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 
 
@@ -63,14 +66,6 @@ class Course:
     force_N: ArrayLike
     displacement_mm: ArrayLike
     acts: list[Act] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Number:
-    value: str
-    unit: str
-    name: str
-    meaning: str
 
 
 def write_report(
@@ -118,6 +113,8 @@ def write_report(
             notice=theme.RESEARCH_NOTICE,
             written=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
             numbers=_key_numbers(metrics),
+            measures=measures(metrics.get("operation") or {}),
+            events=events(metrics.get("events") or []),
             pictures=[
                 {"title": p.title, "data": _embedded(p.path), "leading": p.leading}
                 for p in sorted(pictures, key=lambda p: not p.leading)
@@ -155,7 +152,7 @@ def _embedded(path: Path) -> str:
     return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _key_numbers(metrics: Mapping[str, Any]) -> list[_Number]:
+def _key_numbers(metrics: Mapping[str, Any]) -> list[KeyNumber]:
     """The numbers at the head of the page: only those that were measured."""
     known = (
         ("peak_force_N", "{:.2f}", "N", "Peak force", "greatest pull of a tool on the tissue"),
@@ -175,10 +172,11 @@ def _key_numbers(metrics: Mapping[str, Any]) -> list[_Number]:
         ),
         ("median_frame_ms", "{:.0f}", "ms", "Median frame", "time the solver took for one step"),
     )
-    return [
-        _Number(_number(form, metrics[key]), unit, name, meaning)
+    first = key_numbers(metrics.get("operation") or {})
+    return first + [
+        KeyNumber(_number(form, metrics[key]), unit, name, meaning)
         for key, form, unit, name, meaning in known
-        if metrics.get(key) is not None
+        if metrics.get(key) is not None and not (first and key in _SECONDARY)
     ]
 
 
@@ -234,10 +232,10 @@ def _charts(course: Course) -> list[LineChart]:
     time = np.asarray(course.time_s, dtype=float)
     spans = [Span(act.start_s, act.end_s, act.name) for act in course.acts if act.end_s > act.start_s]
     force, moved = np.asarray(course.force_N, dtype=float), np.asarray(course.displacement_mm, dtype=float)
-    return [
-        LineChart("Force on the tissue, N", time, force, "N", _INK_FORCE, spans),
-        LineChart("Greatest displacement, mm", time, moved, "mm", _INK_MOVED, spans),
-    ]
+    charts = [LineChart("Greatest displacement, mm", time, moved, "mm", _INK_MOVED, spans)]
+    if force.any():
+        charts.insert(0, LineChart("Force on the tissue, N", time, force, "N", _INK_FORCE, spans))
+    return charts
 
 
 def _solver_facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -19,16 +19,21 @@ from numpy.typing import NDArray
 from anatomy.embedding import Embedding
 from anatomy.mesh import OrganMesh
 from solver.frame import Frame
+from twin.margins import cut_faces as cut_facets
 from viewer import quality, theme
 from viewer.camera import view_of
 from viewer.cut_surfaces import Tie, cut_faces, cut_surface
 from viewer.drawing import Plotter, add_surface
+from viewer.dressing import Dressing
 from viewer.errors import ViewerError
 from viewer.grasper import Grasper
 from viewer.overlays import Hud, OrientationCube, ScaleBar
 from viewer.picking import Hit, Picker
+from viewer.props import Props, SpecimenOnSide, beside
 from viewer.skin import Skin
 
+# What tissue looks like that has lost its inflow, its outflow, or its life.
+_BLOODLESS, _CONGESTED, _DEAD = (0.42, 0.33, 0.50), (0.36, 0.08, 0.16), (0.90, 0.85, 0.76)
 # A surface whose points lie farther than this from the meshed tissue (median, mm) is a neighbour, not a part.
 _CARRIED_WITHIN_MM = 3.0
 _MARK_MM = 1.6
@@ -116,10 +121,14 @@ class Scene:
         self.organ, self.topology = case.organ, 0
         # Cut faces, by the structure behind them.
         self.faces: dict[str, Skin] = {}
+        self.specimens: list[SpecimenOnSide] = []
+        self._seen_specimens: tuple[object, ...] = ()
+        self._props: Props | None = None
         self.appearance = {name: Appearance(True, self._look(name).opacity) for name in self.skins}
         self._reachable = reachable_structures(case.organ)
         self._actors: dict[str, pv.Actor] = {}
         self._face_actors: dict[str, pv.Actor] = {}
+        self._aside: list[pv.Actor] = []
         self._wall: pv.Actor | None = None
         self._marks: pv.Actor | None = None
         self._plotter: Plotter | None = None
@@ -146,6 +155,7 @@ class Scene:
         plotter.set_background(theme.BACKGROUND, top=theme.BACKGROUND_TOP)
         _light(plotter)
         self._draw_skins(plotter)
+        self._props = Props(plotter)
         for overlay in self.overlays:
             overlay.attach(plotter)
         if self._hud is not None:
@@ -169,11 +179,12 @@ class Scene:
                 self._appear(name)
 
     def _add_face(self, plotter: Plotter, name: str) -> pv.Actor:
-        red, green, blue = theme.colour_of(name)
+        return self._add_cut(plotter, self.faces[name])
+
+    def _add_cut(self, plotter: Plotter, face: Skin) -> pv.Actor:
+        red, green, blue = theme.colour_of(face.name)
         colour = (0.80 * red, 0.62 * green, 0.62 * blue)  # wet and bleeding
-        return add_surface(
-            plotter, self.faces[name].mesh, colour, specular=0.35, specular_power=18.0, ambient=0.12
-        )
+        return add_surface(plotter, face.mesh, colour, specular=0.35, specular_power=18.0, ambient=0.12)
 
     def _add_skin(self, plotter: Plotter, name: str) -> pv.Actor:
         look = self._look(name)
@@ -220,7 +231,9 @@ class Scene:
         """Turn the camera to a named view (`viewer.camera.VIEWS`) that fits everything visible."""
         if self._plotter is None:
             return
-        points = np.concatenate([skin.rest for skin in self._visible()] or [self.skins[self.main].rest])
+        shown = [skin.rest for skin in self._visible()]
+        shown += [skin.points for one in self.specimens for skin in one.skins]
+        points = np.concatenate(shown or [self.skins[self.main].rest])
         width, height = (max(side, 1) for side in self._plotter.window_size)
         view_of(view, points).apply(self._plotter.camera, (width, height))
         self._plotter.renderer.ResetCameraClippingRange()
@@ -247,7 +260,7 @@ class Scene:
         if organ is self.case.organ:
             self.skins, self.faces = self._whole, {}
         else:
-            tie = Tie(self.case.organ, organ)
+            tie = Tie(self.case.organ, organ, raw)
             self.skins = {name: self._tied(name, skin, tie) for name, skin in self._whole.items()}
             faces = cut_faces(organ, raw)
             self.faces = {n: Skin(n, f.points, f.triangles, f.weights) for n, f in faces.items()}
@@ -262,6 +275,80 @@ class Scene:
         points = np.asarray(surface.points, dtype=np.float64)
         shown = cut_surface(points, surface.triangles, *self._carriers[name], tie)
         return Skin(name, shown.points, shown.triangles, shown.weights)
+
+    def dress(self, dressing: Dressing, time_s: float, dead: NDArray[np.float64] | None = None) -> None:
+        """Show instruments and specimens, and the state of the tissue.
+
+        Parameters
+        ----------
+        dressing : Dressing
+            Of the mesh the scene is tied to.
+        time_s : float
+            Of the rehearsal: specimens glide aside.
+        dead : ndarray, shape (n,), optional
+            Thermal damage integral at the mesh's vertices; 1 is dead.
+        """
+        if self._plotter is None or self._props is None:
+            return
+        self._props.show(dressing)
+        if dressing.specimens != self._seen_specimens:
+            self._lay_aside(dressing)
+        for specimen in self.specimens:
+            specimen.move(time_s)
+        self._tint(dressing, dead)
+
+    def _lay_aside(self, dressing: Dressing) -> None:
+        """Draw the specimens of a dressing beside the organ, each as it came out."""
+        for actor in self._aside:
+            self._plotter.remove_actor(actor, render=False, reset_camera=False)
+        self._aside, self.specimens = [], []
+        self._seen_specimens = dressing.specimens
+        camera = self._plotter.camera
+        away = np.subtract(camera.position, camera.focal_point)
+        up = np.asarray(camera.up, dtype=np.float64)
+        right = np.cross(up, away)
+        right /= np.linalg.norm(right)
+        others = np.concatenate([self.skins[n].points for n in self.skins if len(self.skins[n].triangles)])
+        others = others.astype(np.float64)
+        for one in dressing.specimens:
+            facets = cut_facets(one.organ, self.case.organ)
+            tie = Tie(self.case.organ, one.organ, facets)
+            skins = [self._tied(n, skin, tie) for n, skin in self._whole.items() if skin.carried]
+            faces = cut_faces(one.organ, facets)
+            raw = {n: Skin(n, f.points, f.triangles, f.weights) for n, f in faces.items()}
+            piece = SpecimenOnSide([*skins, *raw.values()], one.displacement, one.time_s)
+            piece.away_mm = beside(piece.points, others, right, up)
+            others = np.concatenate([others, piece.points + piece.away_mm])
+            self.specimens.append(piece)
+            for skin in piece.skins:
+                if skin in raw.values():
+                    actor = self._add_cut(self._plotter, skin)
+                else:
+                    look = self._look(skin.name)
+                    actor = add_surface(
+                        self._plotter, skin.mesh, theme.colour_of(skin.name), specular=look.specular,
+                        specular_power=look.gloss, ambient=0.08, diffuse=0.95, opacity=look.opacity,
+                        culling="back" if look.opacity < 1.0 else "none",
+                    )  # fmt: skip
+                self._aside.append(actor)
+
+    def _tint(self, dressing: Dressing, dead: NDArray[np.float64] | None) -> None:
+        """Colour the surfaces by what has become of the tissue beneath."""
+        shares = [
+            (vertex_share(self.organ, dressing.bloodless), _BLOODLESS),
+            (vertex_share(self.organ, dressing.congested), _CONGESTED),
+            (None if dead is None else np.clip(1.0 - np.exp(-dead), 0.0, 1.0), _DEAD),
+        ]
+        seen = [(values, colour) for values, colour in shares if values is not None and values.any()]
+        groups = ((self.skins, self._actors, 1.0), (self.faces, self._face_actors, 0.75))
+        for skins, actors, light in groups:
+            for name, actor in actors.items():
+                if skins[name].carried and (seen or actor.mapper.scalar_visibility):
+                    skins[name].tint(
+                        np.asarray(actor.prop.color.float_rgb), [(v, light * np.asarray(c)) for v, c in seen]
+                    )
+                    actor.mapper.color_mode = "direct"
+                    actor.mapper.scalar_visibility = bool(seen)
 
     def update(self, frame: Frame) -> None:
         """Move everything to a solver frame, in place.
@@ -389,6 +476,17 @@ def reachable_structures(organ: OrganMesh) -> set[str]:
     """Names of the structures with a side that a tool can reach: what lies wholly inside another has none."""
     facets = np.bincount(organ.region[organ.exterior_tets], minlength=256)
     return {name for value, name in organ.structures.items() if facets[value]}
+
+
+def vertex_share(organ: OrganMesh, tets: NDArray[np.bool_] | None) -> NDArray[np.float64] | None:
+    """Share of the tissue around each vertex, by volume, that lies in some tetrahedra; None where there are none."""
+    if tets is None or len(tets) != len(organ.tets):
+        return None
+    corners, volume = organ.tets.ravel(), np.repeat(organ.tet_volumes, 4)
+    count = len(organ.points)
+    around = np.bincount(corners, volume, minlength=count)
+    inside = np.bincount(corners, volume * np.repeat(tets, 4), minlength=count)
+    return np.asarray(inside / np.maximum(around, 1e-300))
 
 
 def _light(plotter: Plotter) -> None:

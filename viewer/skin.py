@@ -9,6 +9,8 @@ shading with those of the old shape.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numba
 import numpy as np
 import pyvista as pv
@@ -89,6 +91,36 @@ class Skin:
         vertex_normals(self.points, self.triangles, self.normals)
         self.version += 1
         moved(self.mesh)
+
+    def tint(
+        self,
+        colour: NDArray[np.float64],
+        shares: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    ) -> None:
+        """Give every point the surface's colour mixed with others by what is known of the organ's vertices.
+
+        Parameters
+        ----------
+        colour : ndarray, shape (3,)
+            Of the surface, each channel 0 to 1.
+        shares : sequence of (ndarray, shape (n,); ndarray, shape (3,))
+            Share of another colour at the organ's vertices, 0 to 1, and that colour; the last one covers the others.
+        """
+        if self._rows is None:
+            return
+        mixed = np.tile(np.asarray(colour, dtype=np.float64), (len(self.points), 1))
+        indptr, indices, data = self._rows
+        for values, other in shares:
+            weights = csr_array((data, indices, indptr), shape=(len(self.points), len(values)))
+            share = np.clip(weights @ values, 0.0, 1.0)[:, None]
+            mixed += share * (other - mixed)
+        shade = np.round(255.0 * mixed).astype(np.uint8)
+        if "shade" in self.mesh.point_data:
+            self.mesh.point_data["shade"][:] = shade
+            self.mesh.GetPointData().GetArray("shade").Modified()
+        else:
+            self.mesh.point_data["shade"] = shade
+        self.mesh.GetPointData().SetActiveScalars("shade")
 
     def rest_of(self, triangle: int, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scanned position (3,) in mm of the point at barycentric `weights` (3,) in one triangle."""

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from anatomy.files import whole_or_nothing
+from viewer.acts import acts
 from viewer.correcting import correct
 from viewer.plans import compare
 from viewer.progress import TerminalProgress
@@ -285,7 +286,7 @@ def inspect(
 @app.command(epilog="Example:\n\n  organtwin rehearse organtwin-demo/case")
 @refusals
 def rehearse(case: CaseFolder) -> None:
-    """Open the window on a case: grasp the tissue with the mouse and pull."""
+    """Open the window on a case and operate with the mouse."""
     from twin.case import Case
     from viewer import show
 
@@ -299,31 +300,72 @@ app.command(
 )(reduce)
 
 
-@app.command(epilog="Example:\n\n  organtwin replay organtwin-demo/case lift.json -o lift")
+app.command(epilog="Examples:\n\n  organtwin acts\n\n  organtwin acts resect clamp")(acts)
+
+
+def _list_rehearsals(wanted: bool) -> None:
+    if wanted:
+        from sample_scans import bundled_rehearsal, bundled_rehearsals
+        from twin.rehearsal import Rehearsal
+
+        table = Table("name", "what is done", title="Rehearsals that come with organtwin")
+        for name in bundled_rehearsals():
+            table.add_row(name, escape(Rehearsal.read(bundled_rehearsal(name)).title))
+        table.caption = "docs/rehearsals.md says which case each is made for"
+        console.print(table)
+        raise typer.Exit
+
+
+@app.command(
+    epilog="Examples:\n\n  organtwin replay organtwin-demo/case right_hepatectomy -o hepatectomy\n\n"
+    "  organtwin replay organtwin-demo/case lift.json -o lift --view anterior --no-movie\n\n"
+    "  organtwin replay --list\n\n"
+    "How a script is written: organtwin acts, or docs/acts.md."
+)
 @refusals
 def replay(
     case: CaseFolder,
     script: Annotated[
         Path,
-        typer.Argument(metavar="SCRIPT", help="Rehearsal script: JSON, the action log.", show_default=False),
+        typer.Argument(
+            metavar="SCRIPT",
+            help="Rehearsal script: a JSON file, or the name of one that comes with organtwin (--list).",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path,
         typer.Option("-o", "--out", metavar="DIR", help="Folder for what comes out.", show_default=False),
     ],
     movie: Annotated[bool, typer.Option(help="Write movie.mp4.")] = True,
+    view: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Where the eye stands: surgeon, anterior, posterior, left, right, superior or inferior.",
+        ),
+    ] = "surgeon",
+    bundled: Annotated[
+        bool,
+        typer.Option(
+            "--list", callback=_list_rehearsals, is_eager=True, help="Name the bundled scripts and exit."
+        ),
+    ] = False,
 ) -> None:
     """Replay a rehearsal script without a window.
 
     Writes metrics.json, pictures, movie.mp4 and report.html.
     """
+    from sample_scans import bundled_rehearsal, bundled_rehearsals
     from twin.case import Case
     from twin.rehearsal import Rehearsal
     from viewer.headless import replay_case
 
+    if not script.exists() and str(script) in bundled_rehearsals():
+        script = bundled_rehearsal(str(script))
     opened, rehearsal = Case.open(case), Rehearsal.read(script)
     with TerminalProgress(console) as progress:
-        metrics = replay_case(opened, rehearsal, out, movie=movie, progress=progress)
+        metrics = replay_case(opened, rehearsal, out, movie=movie, view=view, progress=progress)
     _tell_metrics(metrics)
     console.print(f"Report, pictures and movie: [bold]{escape(str(out))}[/bold] (open report.html)")
 

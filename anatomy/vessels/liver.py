@@ -1,7 +1,9 @@
 """The vessels of a liver: its trees from a label map, and the segments that follow from them.
 
 Roots are found where a tree meets its great vessel: the portal tree at the portal trunk, the hepatic veins at the vena
-cava, where either is in the label map; otherwise each part begins at its widest end. A common label `liver_vessels`
+cava, where either is in the label map. A portal tree whose trunk is not in the map begins where it is widest among the
+places at which its wall reaches the liver's surface, for there the trunk came in; any other part begins at its widest
+end. A common label `liver_vessels`
 is divided first, where the great vessels allow it.
 """
 
@@ -140,7 +142,7 @@ def _mouths(mask: sitk.Image, name: str, labels: LabelMap) -> Array | None:
     """Where a tree joins its great vessel, shape (r, 3), LPS mm; None where that vessel is not in the map."""
     joined = [great for great in LIVER_SYSTEMS[name] if great in labels.structures and great != name]
     if not joined:
-        return None
+        return _entrance(mask, labels) if name == "portal_vein" and "liver" in labels.structures else None
     grid = cubic(mask, margin_mm=_CONTACT_MM + 2.0)
     near = grid.near(labels.image == labels.value(joined[0]), _CONTACT_MM)
     places = np.argwhere(near)
@@ -152,3 +154,28 @@ def _mouths(mask: sitk.Image, name: str, labels: LabelMap) -> Array | None:
     widest = order[np.unique(contact[order], return_index=True)[1]]
     mouths = widest[depth[widest] >= _MOUTH_SHARE * depth.max()]
     return grid.positions(places[mouths])
+
+
+def _entrance(mask: sitk.Image, labels: LabelMap) -> Array | None:
+    """The widest place at which a tree reaches the liver's surface, shape (1, 3), LPS mm; None where it is narrow."""
+    grid = cubic(mask, margin_mm=2.0)
+    below = sitk.SignedMaurerDistanceMap(
+        whole_liver(labels), insideIsPositive=True, squaredDistance=False, useImageSpacing=True
+    )
+    depth = np.where(grid.depth > _MOUTH_SHARE * grid.depth.max(), grid.depth, 0.0)
+    places = np.argwhere(depth > 0.0)
+    beneath = _sampled(below, grid.positions(places))
+    width = depth[tuple(places.T)]
+    reaching = np.flatnonzero(beneath <= width)
+    if not len(reaching):
+        return None
+    return grid.positions(places[reaching[[np.argmax(width[reaching])]]])
+
+
+def _sampled(image: sitk.Image, points: Array) -> Array:
+    """Values of an image at points (k, 3) LPS mm, linear between voxels."""
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    index = ((points - image.GetOrigin()) @ direction) / np.asarray(image.GetSpacing())
+    return np.asarray(
+        ndimage.map_coordinates(sitk.GetArrayViewFromImage(image), index[:, ::-1].T, order=1, mode="nearest")
+    )

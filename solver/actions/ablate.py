@@ -45,6 +45,7 @@ class Ablate(Act):
     cooling_s : float
         Time afterwards, during which hot tissue goes on dying.
     kind : {"microwave", "radiofrequency"}
+        How it heats.
     active_mm : float
         Length from the tip that gives off heat.
     radius_mm : float

@@ -90,6 +90,11 @@ class Act(ABC):
         return data
 
 
+def known_acts() -> dict[str, type[Act]]:
+    """Every kind of act, by its `act` key."""
+    return dict(_KINDS)
+
+
 def from_json(data: Any, place: str = "action") -> Act:
     """An act from JSON data.
 

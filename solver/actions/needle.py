@@ -40,6 +40,7 @@ class InsertNeedle(Act):
     entry_mm, target_mm : (float, float, float)
         Of the present shape, LPS millimetres; the entry outside the organ or on its surface, the target inside.
     speed_mm_s : float
+        At which it is pushed.
     diameter_mm : float
         Outer; 1.27 is 18 gauge.
     correct : bool

@@ -42,8 +42,9 @@ class Palpate(Act):
     path_mm : tuple of (float, float, float)
         Corners of the path, LPS millimetres, on or near the surface.
     depth_mm : float, optional
+        At which the tip goes along; either this or force_N.
     force_N : float, optional
-        One of the two.
+        With which the tip goes along; either this or depth_mm.
     direction : (float, float, float), optional
         Along which the tip presses, LPS. Default: straight into the surface at the middle of the path.
     radius_mm : float

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
-from solver.actions.stroke import Made, Stroke, Within
-from solver.cutting import Offset, Plane, Sheet, SplineSheet, Values, pieces
+from solver.actions.stroke import Made, Stroke
+from solver.cutting import Offset, Plane, Sheet, SplineSheet, Values, pieces_within
 from solver.errors import SolverError
+from solver.organs import organ_tets, structure_at
 from solver.topology import TopologyChange
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ _NEEDS = {
     "margin": ("structure", "margin_mm"),
     "territory": ("system",),
 }
-_MAY = {"territory": ("node",)}
+_MAY = {
+    "plane": ("structure",),
+    "spline": ("structure",),
+    "margin": ("point_mm",),
+    "territory": ("node",),
+}
 LARGEST_MARGIN_MM = 100.0
 # A piece with less than this share of its volume on one side of the surface belongs to the other side: what is snapped
 # to the surface may lie a hair beyond it.
@@ -45,34 +51,41 @@ class Resect(Act):
     Physics: the tissue parts along a surface, where it lies when the act ends; the part beyond it is taken out as a
     specimen, with its attachments, and what stays comes to a new equilibrium with raw, free faces. How the parenchyma
     is divided (clamp crushing, ultrasonic aspirator) and the time and force that takes are not modelled. Pieces that
-    nothing holds afterwards are specimens too.
+    nothing holds afterwards are specimens too. One organ is divided alone: where another touches it in the mesh, that
+    one stays whole, and what joined them is parted.
 
     Parameters
     ----------
     by : {"plane", "spline", "margin", "territory"}
         The surface: a plane; a thin-plate spline through control points; a wedge around a structure, at a margin and
         opened to the nearest surface; the border of what a branch of a vessel system feeds or drains.
-    point_mm, normal : (float, float, float)
-        Of the plane, LPS millimetres.
-    points_mm : tuple of (float, float, float)
-        Control points of the spline, three at least.
-    structure : str
-        Around which a margin is kept, such as a tumour.
-    margin_mm : float
+    point_mm : (float, float, float), optional
+        Of the plane, LPS mm of the present shape. By margin: where a structure has several parts, such as tumours,
+        the one nearest to this point is meant; without it all are.
+    normal : (float, float, float), optional
+        Of the plane, LPS; its length does not matter.
+    points_mm : tuple of (float, float, float), optional
+        Control points of the spline, LPS mm of the present shape, three at least.
+    structure : str, optional
+        By margin: around which the margin is kept, such as a tumour. By plane or spline: in the organ of which tissue
+        is divided; by default that in which the points lie.
+    margin_mm : float, optional
         Up to 100.
-    system : str
+    system : str, optional
         Vessel system of the field; the territory is that of `node` and all beyond it.
     node : int, optional
-        Without it the territory is what is cut off by clamps and divisions now.
+        Node of the system's tree. Without it the territory is what is cut off by clamps and divisions now.
     keep_mm : (float, float, float), optional
         A point of the part that stays. By default the smaller part of a plane or spline goes, the inside of a margin,
         and the territory.
     duration_s : float
+        Time it takes.
 
     Raises
     ------
     SolverError
-        If a value is missing, superfluous or out of range.
+        If a value is missing, superfluous or out of range. When it begins: if the surface misses the organ, or nothing
+        would be left or hold what is left.
     """
 
     act: ClassVar[str] = "resect"
@@ -91,7 +104,7 @@ class Resect(Act):
         if self.by not in _NEEDS:
             raise SolverError(f"A resection by {self.by!r} is unknown; known are {', '.join(_NEEDS)}.")
         may = (*_NEEDS[self.by], *_MAY.get(self.by, ()))
-        for name in [name for names in (*_NEEDS.values(), *_MAY.values()) for name in names]:
+        for name in dict.fromkeys(name for names in (*_NEEDS.values(), *_MAY.values()) for name in names):
             given = getattr(self, name) is not None
             if given and name not in may:
                 raise SolverError(f"A resection by {self.by} has no '{name}'; it has {', '.join(may)}.")
@@ -126,47 +139,80 @@ class Resect(Act):
         field.finish()
         body = field.live.body
         territory = self._membership(field) if self.by == "territory" else None
+        structure = self._structure(body, field.live.positions)
 
         def sheet(positions: Array) -> Sheet | Values:
             return self.sheet(body, positions) if territory is None else Values(territory)
+
+        def part(now: Body, positions: Array) -> NDArray[np.bool_]:
+            if territory is not None:
+                return np.asarray(field.tet_data[str(self.system)] >= 0)
+            own = organ_tets(now.organ, structure)
+            rows = np.flatnonzero(own)
+            middle = positions[now.organ.tets[rows]].mean(axis=1)
+            piece = now.components[now.organ.tets[:, 0]]
+            return own & (piece == piece[rows[cKDTree(middle).query(self._near(now, positions))[1]]])
 
         def told(change: TopologyChange) -> None:
             area = change.cut_area_mm2
             field.tell("resection", f"The tissue was divided over {area / 100.0:.3g} cm².", area_mm2=area)
 
-        return Stroke(field, sheet, told, self._taken).carry
+        return Stroke(field, sheet, told, self._taken, part).carry
 
     # ------------------------------------------------------------------ the surface
+
+    def _structure(self, body: Body, positions: Array) -> str:
+        """A structure of the organ that is divided."""
+        if self.structure is not None:
+            organ_tets(body.organ, self.structure)
+            return self.structure
+        points = self.points_mm if self.by == "spline" else (self.point_mm,)
+        if self.by == "territory":
+            return ""
+        return structure_at(body.organ, positions, np.asarray(points))
+
+    def _near(self, body: Body, positions: Array) -> Array:
+        """A point of the piece that is divided, shape (3,)."""
+        if self.by == "margin":
+            return np.asarray(self._around(body, positions).points_mm).mean(axis=0)
+        return np.asarray(self.point_mm if self.by == "plane" else np.mean(self.points_mm, axis=0))
+
+    def _around(self, body: Body, positions: Array) -> Offset:
+        """The surface at a margin."""
+        return Offset.around(
+            body.organ,
+            positions,
+            str(self.structure),
+            float(self.margin_mm or 0.0),
+            True,
+            near_mm=self.point_mm,
+        )
 
     def sheet(self, body: Body, positions: Array) -> Sheet:
         """The surface of a plane, spline or margin (φ < 0 inside), for positions (n, 3) of the vertices."""
         if self.by == "margin":
-            structure, margin = str(self.structure), float(self.margin_mm or 0.0)
-            around = Offset.around(body.organ, positions, structure, margin, opened=True)
-            surface: Sheet = around
-            near = np.asarray(around.points_mm).mean(axis=0)
-        elif self.by == "plane":
-            near = np.asarray(self.point_mm)
-            surface = Plane(near, np.asarray(self.normal))
-        else:
-            points = np.asarray(self.points_mm)
-            surface, near = SplineSheet(points), points.mean(axis=0)
-        # Where the mesh has several organs, the surface is kept to the one it is meant for.
-        return Within(surface, body.components, positions, near) if body.components.any() else surface
+            return self._around(body, positions)
+        if self.by == "plane":
+            return Plane(np.asarray(self.point_mm), np.asarray(self.normal))
+        return SplineSheet(np.asarray(self.points_mm))
 
     def _membership(self, field: OperativeField) -> Array:
         """How much each vertex belongs to the territory, −1 to 1, smoothed so that its border is a surface."""
         organ, inside = field.organ, self._territory(field)
-        if not inside.any() or inside.all():
-            part = "all of the organ" if inside.all() else "nothing of the organ"
+        served = np.flatnonzero(field.tet_data[str(self.system)] >= 0)
+        if not inside.any() or inside[served].all():
+            part = "nothing of the organ" if not inside.any() else "all of the organ"
             raise SolverError(f"The territory in {self.system} holds {part}; choose another branch.")
-        corners, volume = organ.tets.ravel(), np.repeat(organ.tet_volumes, 4)
-        around = np.bincount(corners, volume)
-        of_tet = np.where(inside, 1.0, -1.0)
+        corners, volume = organ.tets[served], np.repeat(organ.tet_volumes[served], 4)
+        vertices = np.unique(corners)
+        around = np.bincount(corners.ravel(), volume, len(organ.points))
+        around[around == 0.0] = 1.0
+        of_tet = np.where(inside[served], 1.0, -1.0)
         for _ in range(_SMOOTHING):
-            values = np.bincount(corners, volume * np.repeat(of_tet, 4)) / around
-            of_tet = values[organ.tets].mean(axis=1)
-        return np.asarray(values)
+            values = np.bincount(corners.ravel(), volume * np.repeat(of_tet, 4), len(organ.points)) / around
+            of_tet = values[corners].mean(axis=1)
+        # In other organs it goes on as at the border, so that the surface ends there.
+        return np.asarray(values[vertices[cKDTree(organ.points[vertices]).query(organ.points)[1]]])
 
     def _territory(self, field: OperativeField) -> NDArray[np.bool_]:
         """Which tetrahedra belong to the branch."""
@@ -193,11 +239,8 @@ class Resect(Act):
 
     def _taken(self, made: Made) -> NDArray[np.bool_]:
         """Tetrahedra after the cut that go."""
-        after, beyond = made.change.after, made.beyond > 0.0
-        volume, number = after.tet_volumes, pieces(after)
-        mine = np.ones(len(volume), dtype=bool)
-        if isinstance(made.sheet, Within):
-            mine = made.sheet.chosen(made.change)
+        after, beyond, mine = made.change.after, made.beyond > 0.0, made.within.chosen(made.change)
+        volume, number = after.tet_volumes, pieces_within(after, mine)
         share = np.bincount(number, volume * beyond) / np.bincount(number, volume)
         # A piece that came apart is all on its side; one that did not is divided along the surface.
         apart = (share < _STRAY) | (share > 1.0 - _STRAY)

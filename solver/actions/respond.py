@@ -26,6 +26,7 @@ class Respond(Act):
     Parameters
     ----------
     mode : {"dynamic", "quasi-static"}
+        In time, or at once, which is how every rehearsal begins.
 
     Raises
     ------

@@ -33,13 +33,13 @@ class Made:
     ----------
     positions : ndarray, shape (n, 3)
         Where the vertices were, mm.
-    sheet : Sheet or Values
-        The surface.
+    within : Within
+        The surface, and the part of the body it cuts.
     change : TopologyChange
     """
 
     positions: Array
-    sheet: Sheet | Values
+    within: Within
     change: TopologyChange
 
     @property
@@ -50,10 +50,11 @@ class Made:
     @property
     def beyond(self) -> Array:
         """Signed distance φ of the middle of each tetrahedron after the cut from the surface, shape (m',)."""
-        if isinstance(self.sheet, Values):
-            level = np.asarray(self.sheet.values) - self.sheet.level
+        sheet = self.within.sheet
+        if isinstance(sheet, Values):
+            level = np.asarray(sheet.values) - sheet.level
             return np.asarray(self.change.interpolate(level)[self.change.after.tets].mean(axis=1))
-        return self.sheet.distance(self.after)
+        return sheet.distance(self.after)
 
 
 class Stroke:
@@ -64,6 +65,8 @@ class Stroke:
     field : OperativeField
     sheet : callable
         The surface, for positions (n, 3) of the vertices.
+    part : callable
+        Tetrahedra that it may cut, shape (m,), bool, for the body and the positions of its vertices; all by default.
     taken : callable, optional
         Which tetrahedra after the cut go, shape (m',), bool; none by default.
     told : callable
@@ -81,17 +84,25 @@ class Stroke:
         sheet: Callable[[Array], Sheet | Values],
         told: Callable[[TopologyChange], None],
         taken: Callable[[Made], NDArray[np.bool_]] | None = None,
+        part: Callable[[Body, Array], NDArray[np.bool_]] | None = None,
     ) -> None:
         field.finish()
         self.field, self._sheet, self._told, self._taken = field, sheet, told, taken
+        self._part = part
         self._made = self._make(field.live.body, field.live.positions)
         if taken is not None:
             taken(self._made)
 
     def _make(self, body: Body, positions: Array) -> Made:
-        sheet = self._sheet(positions)
-        change = cut(body.organ, positions, sheet, self.field.floor_mm, (body.reference_points,))
-        return Made(positions, sheet, change)
+        organ = body.organ
+        part = np.ones(len(organ.tets), dtype=bool) if self._part is None else self._part(body, positions)
+        within = Within(self._sheet(positions), part, positions[organ.tets])
+        whole = bool(part.all())
+        change = cut(
+            organ, positions, within.sheet if whole else within.surface, self.field.floor_mm,
+            (body.reference_points,), None if whole else part,
+        )  # fmt: skip
+        return Made(positions, within, change)
 
     def carry(self, share: float) -> None:
         """Bring the act to a share of its course: at its end the tissue parts."""
@@ -109,37 +120,49 @@ class Stroke:
         self.field.cut(making, self._told)
 
 
+@dataclass(frozen=True, eq=False)
 class Within:
-    """A surface that cuts one connected piece of a body alone.
+    """A surface that cuts a part of a body alone, such as one organ among several.
 
     Parameters
     ----------
-    sheet : Sheet
-    components : ndarray, shape (n,), int64
-        Piece of each vertex.
-    positions : ndarray, shape (n, 3)
-        Where they are, mm.
-    near_mm : ndarray, shape (3,)
-        A point; the piece that lies nearest to it is cut.
+    sheet : Sheet or Values
+    tets : ndarray, shape (m,), bool
+        Tetrahedra of the part.
+    corners : ndarray, shape (m, 4, 3)
+        Where the corners of all tetrahedra are, mm.
     """
 
-    def __init__(self, sheet: Sheet, components: NDArray[np.int64], positions: Array, near_mm: Array) -> None:
+    sheet: Sheet | Values
+    tets: NDArray[np.bool_]
+    corners: Array
+
+    @property
+    def surface(self) -> Sheet | Values:
+        """The surface, ended where its part ends, about an edge beyond it."""
+        return self.sheet if isinstance(self.sheet, Values) else _Near(self.sheet, self.corners[self.tets])
+
+    def chosen(self, change: TopologyChange) -> NDArray[np.bool_]:
+        """Which tetrahedra after a change are of the part, shape (m',)."""
+        return np.asarray(self.tets[change.tet_parent])
+
+
+class _Near:
+    """A surface that ends an edge beyond some tetrahedra (k, 4, 3), so that what is far from them is left as it is."""
+
+    def __init__(self, sheet: Sheet, corners: Array) -> None:
         self.sheet = sheet
-        self._of, self._tree = components, cKDTree(positions)
-        self._piece = self._of[self._tree.query(near_mm)[1]]
+        self._tree = cKDTree(corners.reshape(-1, 3))
+        self._reach = float(np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max())
 
     def distance(self, points: Array) -> Array:
         """Signed distance φ, mm."""
         return self.sheet.distance(points)
 
     def extent(self, points: Array) -> Array:
-        """Distance ψ from the swept part, mm; above 0 in every other piece."""
-        other = self._of[self._tree.query(points)[1]] != self._piece
-        return np.where(other, 1.0, self.sheet.extent(points))
-
-    def chosen(self, change: TopologyChange) -> NDArray[np.bool_]:
-        """Which tetrahedra after a change are of the piece that is cut, shape (m',)."""
-        return np.asarray((self._of[change.before.tets[:, 0]] == self._piece)[change.tet_parent])
+        """Distance ψ from the swept part, mm; above 0 beyond the end."""
+        away = self._tree.query(points.reshape(-1, 3))[0] - self._reach
+        return np.where(away > 0.0, away, self.sheet.extent(points))
 
 
 def inward(exterior: NDArray[np.int64], positions: Array, path: Array) -> Array:

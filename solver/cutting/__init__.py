@@ -7,7 +7,7 @@ level of `Values`, and returns a `TopologyChange`; `pieces` tells what hangs tog
 from __future__ import annotations
 
 from solver.cutting.incision import cut
-from solver.cutting.pieces import pieces, without
+from solver.cutting.pieces import pieces, pieces_within, without
 from solver.cutting.sheet import BladeStroke, Plane, Sheet
 from solver.cutting.smooth import Offset, SplineSheet, Values
 
@@ -20,5 +20,6 @@ __all__ = [
     "Values",
     "cut",
     "pieces",
+    "pieces_within",
     "without",
 ]

@@ -44,6 +44,7 @@ def cut(
     sheet: Sheet | Values,
     floor_mm: float | None = None,
     shapes: Sequence[Array] = (),
+    only: NDArray[np.bool_] | None = None,
 ) -> TopologyChange:
     """Cut an organ along a sheet.
 
@@ -59,6 +60,8 @@ def cut(
         same for all cuts of an organ.
     shapes : sequence of ndarray, shape (n, 3)
         Further shapes of the same vertices in which every tetrahedron must stay positive, such as the stress-free.
+    only : ndarray of bool, shape (m,), optional
+        Tetrahedra that may be parted from each other; the tissue around them stays whole.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def cut(
             if best is None:
                 raise
             continue
-        attempt = _attempt(mesh, deformed, moved, marks, split_well(mesh, marks, every, floor), crumb)
+        attempt = _attempt(mesh, deformed, moved, marks, split_well(mesh, marks, every, floor), crumb, only)
         if best is None or attempt.bridges < best.bridges:
             best = attempt
         if not best.bridges:
@@ -157,8 +160,9 @@ def _attempt(
     marks: Marks,
     pieces: tuple[Ints, Ints],
     crumb_mm3: float,
+    only: NDArray[np.bool_] | None = None,
 ) -> _Attempt:
-    """Open the facets on the sheet."""
+    """Open the facets on the sheet, only between some tetrahedra if they are given."""
     organ = mesh.organ
     tets, parent = pieces
     own = np.arange(len(organ.points))
@@ -169,6 +173,8 @@ def _attempt(
     side = _sides(tets, np.r_[marks.side, on_cuts], sheet, now, marks)
     across = neighbours_of(tets)
     opposite = (across >= 0) & (side[:, None] * side[np.maximum(across, 0)] < 0)
+    may = np.ones(len(tets), dtype=bool) if only is None else only[parent]
+    opposite &= may[:, None] & may[np.maximum(across, 0)]
     tet, facet = np.nonzero(opposite)
     corners = tets[tet[:, None], FACETS_OF_TET[facet]]
     whole = np.r_[marks.side == 0, on_cuts == 0][corners].all(axis=1)
@@ -177,9 +183,9 @@ def _attempt(
         whole[whole] = sheet.extent(now[np.sort(corners[whole], axis=1)].mean(axis=1)) < 0.0
     opposite[tet[~whole], facet[~whole]] = False
     volumes = volumes_of(_between(organ.points, parents, weight), tets)
-    settled = _settled(tets, across, opposite, side, sheet, now)
+    settled = _settled(tets, across, opposite, side, sheet, now) | ~may
     opened = open_facets(tets, across, opposite, len(parents), None, volumes, crumb_mm3, side, settled)
-    through = bool(whole.all() and (side != 0).all())
+    through = bool(whole.all() and (side[may] != 0).all())
     return _Attempt(parents, weight, parent, opened, opened.closed_again if through else 0)
 
 

@@ -21,7 +21,12 @@ def pieces(organ: OrganMesh) -> Ints:
 
     Tetrahedra of one piece hang together over common facets, whatever their region.
     """
-    found = pieces_of(np.zeros(len(organ.tets), dtype=np.int64), neighbours_of(organ.tets))
+    return pieces_within(organ, np.ones(len(organ.tets), dtype=bool))
+
+
+def pieces_within(organ: OrganMesh, part: NDArray[np.bool_]) -> Ints:
+    """The same where a part (m,) of the tetrahedra and the others are not taken to hang together."""
+    found = pieces_of(part.astype(np.int64), neighbours_of(organ.tets))
     size = np.bincount(found, weights=organ.tet_volumes)
     rank = np.empty(len(size), dtype=np.int64)
     rank[np.argsort(-size, kind="stable")] = np.arange(len(size))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import ConvexHull, cKDTree
 
-from anatomy.lattice.topology import EDGES_OF_TET
+from anatomy.lattice.topology import EDGES_OF_TET, neighbours_of, pieces_of
 from anatomy.mesh import OrganMesh, unpaired_facets
 from solver.cutting.sheet import finite_points, positive, unit
 from solver.errors import SolverError
@@ -169,6 +169,7 @@ class Offset:
         margin_mm: float,
         opened: bool = False,
         angle_deg: float = 15.0,
+        near_mm: ArrayLike | None = None,
     ) -> Offset:
         """The sheet around a structure of an organ, opened towards the nearest point of the outer surface if asked.
 
@@ -181,6 +182,8 @@ class Offset:
         margin_mm : float
         opened : bool
         angle_deg : float
+        near_mm : array_like, shape (3,), optional
+            Of several parts of the structure that do not touch, only the one nearest to this point.
 
         Raises
         ------
@@ -191,6 +194,8 @@ class Offset:
             known = ", ".join(organ.structures.values())
             raise SolverError(f"There is no '{structure}' to cut around; the organ has {known}.")
         tets = organ.tets[organ.tets_of(structure)]
+        if near_mm is not None:
+            tets = _nearest_part(tets, positions, np.asarray(near_mm, dtype=np.float64))
         vertices, local = np.unique(tets, return_inverse=True)
         points = positions[vertices]
         towards, reach = None, 1.0
@@ -236,6 +241,12 @@ class Offset:
     def extent(self, points: Array) -> Array:
         """The surface has no end inside the organ."""
         return np.full(len(points), -np.inf)
+
+
+def _nearest_part(tets: Ints, positions: Array, point: Array) -> Ints:
+    """Those of some tetrahedra that hang together with the one nearest to a point."""
+    part = pieces_of(np.zeros(len(tets), dtype=np.int64), neighbours_of(tets))
+    return tets[part == part[cKDTree(positions[tets].mean(axis=1)).query(point)[1]]]
 
 
 def _lattice(corners: int, parts: int) -> Array:

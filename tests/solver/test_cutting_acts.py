@@ -257,6 +257,72 @@ def test_a_plane_cuts_the_organ_it_is_placed_in_alone():
     assert out.volume_ml == pytest.approx(20 * 400 / 1000, rel=0.01)
 
 
+@pytest.fixture(scope="module")
+def neighbours():
+    """A liver with two tumours that a kidney and a gallbladder touch, held everywhere at its back."""
+
+    def region(middle):
+        found = np.where(middle[:, 0] > 40.0, 3, np.where(middle[:, 0] < 10.0, 4, 1))
+        for at in ([17.0, 15.0, 10.0], [33.0, 15.0, 10.0]):
+            found[np.linalg.norm(middle - at, axis=1) < 3.5] = 2
+        return found.astype(np.uint8)
+
+    names = {1: "liver", 2: "liver_tumour", 3: "kidney_right", 4: "gallbladder"}
+    organ = kuhn_block((60.0, 20.0, 20.0), (24, 8, 8), structures=names, region=region)
+    back = organ.exterior[(organ.points[organ.exterior][:, :, 1] < 1e-9).all(axis=1)]
+    body = Body(organ, attachments=[Attachment("back", back, 50.0, 50.0)], gravity_mm_s2=(0, 0, 0))
+    middle = organ.points[organ.tets].mean(axis=1)
+    fed = np.where(np.isin(organ.region, (1, 2)), np.where(middle[:, 0] > 25.0, 1, 0), -1)
+    return OperativeField(Interactive(body), tet_data={"portal_vein": fed})
+
+
+PLANE = ("plane", (25.0, 13.0, 10.0), (0.0, 1.0, 0.0))
+CURVED = tuple((float(x), 12.0 + 0.5 * (x == 25.0), z) for x in (15.0, 25.0, 35.0) for z in (2.0, 18.0))
+
+
+@pytest.mark.parametrize(
+    ("act", "organ", "volume_ml"),
+    [
+        (Resect(*PLANE), "liver", 30 * 7 * 20 / 1000),
+        (Resect(*PLANE, structure="kidney_right"), "kidney_right", 20 * 7 * 20 / 1000),
+        (Resect("plane", (45.0, 13.0, 10.0), (0.0, 1.0, 0.0)), "kidney_right", 20 * 7 * 20 / 1000),
+        (Resect("spline", points_mm=CURVED), "liver", 30 * 7.75 * 20 / 1000),
+        (Resect("territory", system="portal_vein", node=1), "liver", 15 * 20 * 20 / 1000),
+    ],
+    ids=["where the point lies", "named", "point in the kidney", "spline", "territory"],
+)
+def test_organs_that_touch_are_divided_one_at_a_time(neighbours, act, organ, volume_ml):
+    neighbours.reset()
+    neighbours.vessels["portal_vein"] = _Tree(np.array([-1, 0]))
+    before = neighbours.organ.volumes_ml
+    do(neighbours, act)
+    (out,) = neighbours.specimens
+    assert out.volume_ml == pytest.approx(volume_ml, rel=0.06)
+    own = {"liver", "liver_tumour"} if organ == "liver" else {organ}
+    assert {out.organ.structures[int(value)] for value in np.unique(out.organ.region)} <= own
+    for name, volume in neighbours.organ.volumes_ml.items():
+        gone = out.organ.volumes_ml.get(name, 0.0)
+        assert volume + gone == pytest.approx(before[name], rel=1e-9)
+    # Nothing of the neighbours is opened: their own faces that are raw are those that touched the specimen.
+    assert do(neighbours, Hold(0.3)).state == "converged"
+    cut = neighbours.live.body.raw
+    middle = neighbours.organ.points[cut].mean(axis=1)
+    if organ == "liver":
+        assert ((middle[:, 0] > 9.9) & (middle[:, 0] < 40.1)).all()
+
+
+def test_the_tumour_that_is_pointed_at_is_taken_and_not_the_other(neighbours):
+    neighbours.reset()
+    tumour = neighbours.organ.volumes_ml["liver_tumour"]
+    do(neighbours, Resect("margin", structure="liver_tumour", margin_mm=3.0, point_mm=(17.0, 20.0, 10.0)))
+    (out,) = neighbours.specimens
+    assert out.organ.volumes_ml["liver_tumour"] == pytest.approx(tumour / 2, rel=1e-9)
+    assert neighbours.organ.volumes_ml["liver_tumour"] == pytest.approx(tumour / 2, rel=1e-9)
+    neighbours.reset()
+    with pytest.raises(SolverError, match=r"no 'spleen' in the organ; it has liver"):
+        do(neighbours, Resect(*PLANE, structure="spleen"))
+
+
 def test_undo_gives_back_the_hash_and_two_replays_the_same(field):
     acts = [
         Grasp("jaws", radius_mm=15.0, point_mm=(60.0, 10.0, 10.0)),

@@ -59,6 +59,8 @@ class SmallFrame:
     forces_N: dict[str, NDArray[np.float64]]
     time_s: float = 0.0
     distance_mm: float = 0.02
+    residual: float = 1e-5
+    topology: int = 0
     state: str = "converged"
 
 

@@ -141,7 +141,9 @@ PLANS: tuple[Plan | None, ...] = (
     ),
     Plan(
         "Resect around a tumour",
-        lambda hits, n, k: Resect(by="margin", structure=hits[0].structure, margin_mm=n["Margin"]),
+        lambda hits, n, k: Resect(
+            "margin", structure=hits[0].structure, margin_mm=n["Margin"], point_mm=_at(hits[0])
+        ),
         ("Click the tumour",),
         numbers=(Number("Margin", "mm", 10.0, 1.0, 40.0),),
         inside=(True,),
