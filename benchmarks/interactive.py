@@ -30,7 +30,7 @@ from solver import Body, Interactive, pairs
 from solver.averaged import Averaged
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
-from solver.interactive import reference_error
+from solver.live_error import reference_error
 
 #: Organ, largest number of tetrahedra, frames a second of the script (which is what is aimed at).
 CASES = (("liver", 5_000, 120), ("liver", 20_000, 60), ("liver", 100_000, 15), ("kidney", 20_000, 60))

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from anatomy.lattice.topology import edges_of
 from anatomy.mesh import OrganMesh
 from solver.cutting.incision import FLOOR
+from solver.digest import digest_of
 from solver.effort import Effort
 from solver.errors import SolverError
 from solver.event import Event
@@ -38,7 +39,8 @@ from solver.topology import TopologyChange
 
 if TYPE_CHECKING:
     from solver.frame import Frame
-    from solver.interactive import Interactive, Snapshot
+    from solver.interactive import Interactive
+    from solver.snapshot import Snapshot
     from solver.successor import Successor
 
 Array = NDArray[np.float64]
@@ -173,26 +175,36 @@ class OperativeField:
             self._shed()
         for name in list(self.processes):
             self.processes[name] = self.processes[name].advanced(self, advance_s)
-        frame = self._stepped(budget_s, iterations, advance_s)
-        self.effort = self.effort.after(self.tools_mm, frame.forces_N, advance_s)
+        frame, passed_s = self._stepped(budget_s, iterations, advance_s)
+        if passed_s is not None:
+            self.effort = self.effort.after(self.tools_mm, frame.forces_N, passed_s)
         return frame
 
-    def _stepped(self, budget_s: float | None, iterations: int | None, advance_s: float) -> Frame:
-        """Bring the tissue forward, in steps of one length where it moves in time."""
+    def _stepped(
+        self, budget_s: float | None, iterations: int | None, advance_s: float
+    ) -> tuple[Frame, float | None]:
+        """Bring the tissue forward, in steps of one length where it moves in time.
+
+        Returns
+        -------
+        frame : Frame
+        passed_s : float or None
+            Time that has passed in the tissue; None where it waits for the end of a step.
+        """
         if not self._step_s:
-            return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s)
+            return self.live.step(budget_s=budget_s, iterations=iterations, advance_s=advance_s), advance_s
         self._owed_s += advance_s
         steps = int(self._owed_s / self._step_s + 1e-9)
         if not steps:
             # Not even the tools go on: what they did without time would be a jump the tissue's speed knows nothing of.
-            return self.live.present()
+            return self.live.present(), None
         self._owed_s -= steps * self._step_s
         # Where the machine cannot keep up, time in the tissue passes more slowly instead of in longer steps.
         steps = steps if budget_s is None else min(steps, MOST_STEPS)
         share_s = None if budget_s is None else budget_s / steps
         for _ in range(steps):
             frame = self.live.step(budget_s=share_s, iterations=iterations, advance_s=self._step_s)
-        return frame
+        return frame, steps * self._step_s
 
     @property
     def tools_mm(self) -> dict[str, Array]:
@@ -389,7 +401,8 @@ class OperativeField:
         self.restore(self._rest)
 
     def state_hash(self) -> str:
-        """SHA-256 of the state: mesh, place and time, what tools and attachments hold, and what is known of it.
+        """SHA-256 of the state: mesh, place and time, what tools and attachments hold, what acts on it and goes on
+        beside it, what the tools have done, and what is known of it.
 
         A change that is being made ready is waited for.
         """
@@ -397,9 +410,8 @@ class OperativeField:
         digest = hashlib.sha256(repr(self.live.time_s).encode())
         for tool, position in sorted(self.live.tools.items()):
             digest.update(tool.encode() + position.tobytes() + self.live.held_by(tool).tobytes())
-        for load in self.live.loads.values():
-            for tool, position in sorted(load.tools_mm().items()):
-                digest.update(tool.encode() + position.tobytes())
+        for what in (self.live.loads, self.processes, self.effort, self._step_s, self._owed_s):
+            digest.update(digest_of(what))
         organ = self.organ
         for array in (organ.points, organ.tets, organ.region, self.live.displacement):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -412,7 +424,7 @@ class OperativeField:
         for name in sorted(self.vessels):
             digest.update(self.vessels[name].digest())
         for specimen in self.specimens:
-            digest.update(np.ascontiguousarray(specimen.organ.points).tobytes())
+            digest.update(np.ascontiguousarray(specimen.organ.points).tobytes() + digest_of(specimen))
         for event in self.events:
             digest.update(repr(event.to_json()).encode())
         return digest.hexdigest()

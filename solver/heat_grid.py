@@ -74,8 +74,8 @@ class HeatGrid:
         Conductance to vessels with flowing blood.
     power_W : ndarray of float64, shape (a, b, c)
         Power the applicator gives to each cell when it is on.
-    temperature_C, damage, boiled_J : ndarray of float64, shape (a, b, c), optional
-        State; by default as warm as blood, unharmed.
+    temperature_C, damage, boiled_J_mm3 : ndarray of float64, shape (a, b, c), optional
+        State; by default as warm as blood, unharmed. `boiled_J_mm3` is what the water that has boiled away took up.
     time_s : float
     rates : Arrhenius
     """
@@ -89,7 +89,7 @@ class HeatGrid:
     power_W: Array
     temperature_C: Array = field(default_factory=lambda: np.zeros(0))
     damage: Array = field(default_factory=lambda: np.zeros(0))
-    boiled_J: Array = field(default_factory=lambda: np.zeros(0))
+    boiled_J_mm3: Array = field(default_factory=lambda: np.zeros(0))
     time_s: float = 0.0
     rates: Arrhenius = field(default_factory=Arrhenius)
 
@@ -98,7 +98,7 @@ class HeatGrid:
         if not self.temperature_C.size:
             object.__setattr__(self, "temperature_C", np.full(shape, BODY_TEMPERATURE_C))
             object.__setattr__(self, "damage", np.zeros(shape))
-            object.__setattr__(self, "boiled_J", np.zeros(shape))
+            object.__setattr__(self, "boiled_J_mm3", np.zeros(shape))
 
     @property
     def cell_ml(self) -> float:
@@ -148,7 +148,7 @@ class HeatGrid:
         if not (np.isfinite(seconds) and seconds > 0):
             raise SolverError(f"The tissue is heated for {seconds:g} s; the time must be positive.")
         steps = int(np.ceil(seconds / self.longest_step_s() - 1e-9))
-        temperature, damage, boiled = self.temperature_C.copy(), self.damage.copy(), self.boiled_J.copy()
+        temperature, damage, boiled = self.temperature_C.copy(), self.damage.copy(), self.boiled_J_mm3.copy()
         _heat(
             self.tissue, *self._per_tissue(), self.perfused, self.sink_W_K, self.power_W * power_share,
             self.edge_mm, seconds / steps, steps, BODY_TEMPERATURE_C,
@@ -156,7 +156,7 @@ class HeatGrid:
             self.rates.threshold_C, BOILING_C, KELVIN_AT_0_C, temperature, damage, boiled,
         )  # fmt: skip
         return replace(
-            self, temperature_C=temperature, damage=damage, boiled_J=boiled, time_s=self.time_s + seconds
+            self, temperature_C=temperature, damage=damage, boiled_J_mm3=boiled, time_s=self.time_s + seconds
         )
 
     def at(self, points_mm: Array) -> tuple[Array, Array]:

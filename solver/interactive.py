@@ -15,30 +15,28 @@ numbers; with a time budget it returns the best state when time is up and goes o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from anatomy.progress import Progress, silent
 from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
 from solver.coupling import coupled_step
-from solver.curvature import Curvature
 from solver.errors import SolverError
 from solver.factor import Factor, definite_factor
 from solver.frame import Frame, Progressing
 from solver.live_load import LiveLoad
+from solver.live_tissue import FLOOR_JACOBIAN, LiveTissue, same_vertices
 from solver.mobility import check_answer, check_extent
 from solver.pairs import alone
-from solver.patch import Patch, find_patch
 from solver.response import Response
 from solver.resting import rest_points
+from solver.snapshot import Snapshot
 from solver.successor import Successor, check_unfolded, factored, make_successor
 from solver.topology import TopologyChange
 
@@ -47,9 +45,6 @@ Ints = NDArray[np.int64]
 T = TypeVar("T")
 
 CONVERGED_MM = 0.01
-# No iterate has a tetrahedron below this share of its volume. Lower than the 0.3 the reference tier asks of a
-# solution, so that a coarse mesh beside a small grasper does not lock the hand; every frame reports its value.
-FLOOR_JACOBIAN = 0.1
 # Iterations stop here: a fifth of what counts as converged.
 IDLE_MM = 0.2 * CONVERGED_MM
 # A tool's patch is carried at most this far between two iterations, so that the tangent still describes the way.
@@ -69,32 +64,7 @@ REFACTORING_S, REFACTORING_PER_S = 0.05, 25e9
 ARMIJO = 1e-4
 
 
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """What `Interactive.restore` needs to go back and then go on exactly as before."""
-
-    body: Body
-    attachments: tuple[Attachment, ...]
-    averaged: Averaged
-    topology: int
-    displacement: Array
-    patches: dict[str, Patch]
-    loads: dict[str, LiveLoad]
-    time_s: float
-    factor: Factor
-    factored_at: Array
-    curvature: Curvature
-    direction: Array | None
-    expected: tuple[Array | None, Array | None]
-    slow: int
-    stuck: bool
-    frames: int
-    refactoring: Future[tuple[Factor, Response, Array]] | None
-    due_s: float
-    hops: Mapping[str, Array] = field(default_factory=dict)
-
-
-class Interactive:
+class Interactive(LiveTissue):
     """A body that can be held and pulled at frame rate.
 
     Parameters
@@ -134,22 +104,13 @@ class Interactive:
             )
             body = body.on_reference(points)
             averaged = averaged.reshaped(points, body)
-        self.body, self._averaged = body, averaged
-        self._u = body.scanned_displacement.copy()
+        u = body.scanned_displacement.copy()
         progress("factoring the stiffness", 0.6)
-        self._factor = definite_factor(
-            empty, averaged.tangent(self._u), averaged.pattern.indptr[: self._u.size]
-        )
+        factor = definite_factor(empty, averaged.tangent(u), averaged.pattern.indptr[: u.size])
+        super().__init__(body, averaged, u, factor)
         self._factored_at = self._u.copy()
-        self._patches: dict[str, Patch] = {}
-        self._load: Array | None = None
-        self._loads: dict[str, LiveLoad] = {}
-        # What coupled loads were foreseen to add to the gradient at the end of the last step, and of the next one.
-        self._expected: Array | None = None
-        self._foreseen: Array | None = None
         # How far the tools of loads have moved since the last step, mm.
         self._hops: dict[str, Array] = {}
-        self._curvature = Curvature()
         self._measured: tuple[Array, float, float] | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._maker: ThreadPoolExecutor | None = None
@@ -159,199 +120,11 @@ class Interactive:
         self.time_s = 0.0
         self.topology = self._topologies = 0
         self._cost_s, self._frames = 0.0, 0
-        self._response = Response(self._factor, averaged.vertices, {})
-        self._take_hold()
         check_answer(body, self._response)
         progress("coming to rest", 0.8)
         self.settle(IDLE_MM)
         self._rest = self.snapshot()
         progress("ready", 1.0)
-
-    # ------------------------------------------------------------------ tools
-
-    @property
-    def tools(self) -> dict[str, Array]:
-        """Position of every tool that holds tissue, mm, LPS."""
-        return {name: patch.position_mm for name, patch in self._patches.items() if patch.holding}
-
-    @property
-    def positions(self) -> Array:
-        """Where the vertices are now, shape (n, 3), float64, mm, LPS."""
-        return self.body.reference_points + self._u
-
-    def position_of(self, tool: str) -> Array:
-        """Position of a tool that holds tissue, shape (3,), mm, LPS."""
-        return self._held_patch(tool).position_mm
-
-    def held_by(self, tool: str) -> Ints:
-        """Vertices a tool holds, OrganMesh order."""
-        return self._held_patch(tool).vertices
-
-    def grasp(self, tool: str, point_mm: ArrayLike, radius_mm: float = 8.0) -> None:
-        """Take hold of the tissue around a point of the present shape.
-
-        Parameters
-        ----------
-        tool : str
-            Name of the tool.
-        point_mm : array-like, shape (3,)
-            LPS millimetres.
-        radius_mm : float
-            Every vertex within it is held.
-
-        Raises
-        ------
-        SolverError
-            If there is nothing to grasp, or the tool already holds something.
-        """
-        if tool in self.tools:
-            raise SolverError(f"The tool '{tool}' already holds tissue; release it first.")
-        if not (np.isfinite(radius_mm) and radius_mm > 0):
-            raise SolverError(f"The grasp radius is {radius_mm:g} mm; it must be positive.")
-        self._patches.pop(tool, None)
-        point = _vector(point_mm, "The point to grasp")
-        taken = np.concatenate(
-            [np.zeros(0, dtype=np.int64), *(p.vertices for p in self._patches.values() if p.holding)]
-        )
-        patch = find_patch(self.body.organ, self.positions, point, float(radius_mm), taken, self._u)
-        self._patches[tool] = patch
-        self._take_hold()
-
-    def move(self, tool: str, position_mm: ArrayLike) -> None:
-        """Bring a tool to a position; what it holds follows rigidly in the next steps.
-
-        Parameters
-        ----------
-        tool : str
-        position_mm : array-like, shape (3,)
-            LPS millimetres, of the point at which it took hold.
-        """
-        patch = self._held_patch(tool)
-        moved = _vector(position_mm, "The tool's position") - patch.point_mm
-        patch.pending_mm = patch.pending_mm + moved - patch.moved_mm
-        patch.moved_mm = moved
-
-    def loosen(self, tool: str, share: float) -> None:
-        """Let go by degrees: from the first call on the patch is free and only a share of the force pulls it.
-
-        Parameters
-        ----------
-        tool : str
-        share : float
-            Of the force the tool had when it began to let go, 1 to 0.
-        """
-        if tool not in self._patches:
-            raise SolverError(f"There is no tool '{tool}' that holds tissue; grasp first.")
-        patch = self._patches[tool]
-        if patch.holding:
-            patch.load_mN = self._gradient[patch.vertices].copy()
-            patch.moved_mm = patch.moved_mm - patch.pending_mm
-            patch.pending_mm = np.zeros(3)
-        patch.share = float(np.clip(share, 0.0, 1.0 - 1e-12))
-        self._take_hold()
-
-    def release(self, tool: str) -> None:
-        """Let go of the tissue; it returns as the next steps converge."""
-        if tool not in self._patches:
-            raise SolverError(f"There is no tool '{tool}' that holds tissue; grasp first.")
-        del self._patches[tool]
-        self._take_hold()
-
-    @property
-    def loads(self) -> Mapping[str, LiveLoad]:
-        """What acts on the tissue beside tools that hold it, by name."""
-        return MappingProxyType(self._loads)
-
-    def add_load(self, name: str, load: LiveLoad) -> None:
-        """Let a load act from now on, in place of one of the same name."""
-        if name not in self._loads:
-            self._expected = None
-        self._loads[name] = load
-        self._reconsider()
-
-    def steer(self, name: str, position_mm: ArrayLike) -> None:
-        """Tell the tool of a load where to go; it goes there in the next steps.
-
-        Parameters
-        ----------
-        name : str
-        position_mm : array-like, shape (3,)
-            LPS millimetres.
-
-        Raises
-        ------
-        SolverError
-            If there is no load of that name, or it has no tool.
-        """
-        if name not in self._loads:
-            raise SolverError(f"There is no load '{name}' on the tissue.")
-        self._loads[name] = self._loads[name].to(_vector(position_mm, "The tool's position"))
-        self._stuck = False
-
-    def remove_load(self, name: str) -> None:
-        """Let a load act no more.
-
-        Raises
-        ------
-        SolverError
-            If there is none of that name.
-        """
-        if name not in self._loads:
-            raise SolverError(f"There is no load '{name}' on the tissue.")
-        del self._loads[name]
-        self._expected = None
-        self._reconsider()
-
-    def _reconsider(self) -> None:
-        """See the present state anew, after what acts on it has changed."""
-        self._accept(self._u, *self._evaluate(self._u))
-        self._stuck, self._slow = False, 0
-
-    def hold_by(self, attachments: Sequence[Attachment]) -> None:
-        """Take the body's attachments in another state, divided or not.
-
-        Raises
-        ------
-        SolverError
-            If a piece of the body would be held by nothing; then nothing has changed.
-        """
-        before = self.body.attachments
-        self.body.hold_by(attachments)
-        try:
-            self.body.check_supported(self._all_held())
-        except SolverError:
-            self.body.hold_by(before)
-            raise
-        # Snapshots keep the discretisation they were made with.
-        self._averaged = self._averaged.reshaped(self._averaged.points)
-        self._refactoring = None
-        self._curvature.clear()
-        self._take_hold()
-        self._refactor()
-
-    def _held_patch(self, tool: str) -> Patch:
-        patch = self._patches.get(tool)
-        if patch is None or not patch.holding:
-            raise SolverError(f"The tool '{tool}' holds no tissue; grasp first.")
-        return patch
-
-    def _holding(self) -> dict[str, Ints]:
-        return {name: p.vertices for name, p in self._patches.items() if p.holding}
-
-    def _all_held(self) -> Ints:
-        return np.concatenate([np.zeros(0, dtype=np.int64), *self._holding().values()])
-
-    def _take_hold(self) -> None:
-        """Answer forces with what is held now."""
-        if not _same(self._response.patches, self._holding()):
-            self._response = Response(self._factor, self._averaged.vertices, self._holding())
-            self._curvature.clear()
-        loose = [p for p in self._patches.values() if not p.holding]
-        self._load = np.zeros_like(self._u) if loose else None
-        for patch in loose:
-            assert self._load is not None
-            self._load[patch.vertices] += patch.share * patch.load_mN
-        self._reconsider()
 
     # ------------------------------------------------------------------ steps
 
@@ -402,13 +175,6 @@ class Interactive:
             self._renew(beside=True)
         return self._frame(done, time.perf_counter() - started)
 
-    def _replace_loads(self, following: Callable[[LiveLoad], LiveLoad]) -> None:
-        """Put the load that follows in the place of each; the state is seen anew only where one has changed."""
-        after = {name: following(load) for name, load in self._loads.items()}
-        if any(after[name] is not load for name, load in self._loads.items()):
-            self._loads = after
-            self._reconsider()
-
     def settle(self, tolerance_mm: float = CONVERGED_MM, iterations: int = 400) -> Frame:
         """Iterate until the estimated distance of every vertex is below a tolerance.
 
@@ -438,25 +204,6 @@ class Interactive:
             f"(smallest volume ratio {self._minimum:.2g}); pull less far or hold a larger patch."
         )
 
-    def _evaluate(self, u: Array) -> tuple[float, Array, float]:
-        energy, gradient, smallest = self._averaged.evaluate(u, FLOOR_JACOBIAN)
-        if self._load is not None:
-            energy -= float(np.vdot(self._load, u))
-            gradient -= self._load
-        if self._loads and np.isfinite(energy):
-            positions = self.body.reference_points + u
-            for load in self._loads.values():
-                more, slope = load.evaluate(positions)
-                energy += more
-                gradient += slope
-        return energy, gradient, smallest
-
-    def _accept(self, u: Array, energy: float, gradient: Array, smallest: float) -> None:
-        self._u, self._energy, self._gradient, self._minimum = u, energy, gradient, smallest
-        self._direction: Array | None = None
-        self._free_gradient = gradient.copy()
-        self._free_gradient.reshape(-1)[self._response.held] = 0.0
-
     def _next_step(self) -> Array:
         """Quasi-Newton step from the present state, mm, computed once."""
         if self._direction is None:
@@ -469,9 +216,6 @@ class Interactive:
                 self._curvature.clear()
                 self._direction = -self._response.to_force(self._free_gradient)
         return self._direction
-
-    def _coupled(self) -> dict[str, LiveLoad]:
-        return {name: load for name, load in self._loads.items() if load.coupled}
 
     def _coupled_step(self, coupled: dict[str, LiveLoad]) -> Array:
         """The tissue's own step, corrected by what coupled loads answer on the way."""
@@ -502,11 +246,6 @@ class Interactive:
         """Iterations of a step stop here; errors of steps in time add up, so that a load that counts it
         may ask for less."""
         return min([IDLE_MM, *(load.tolerance_mm for load in self._loads.values())])
-
-    def _lag(self) -> float:
-        """How far the tissue is behind the tools, mm."""
-        tools = max((float(np.linalg.norm(p.pending_mm)) for p in self._patches.values()), default=0.0)
-        return max([tools, *(load.lag_mm for load in self._loads.values())])
 
     def _follow(self) -> bool:
         """Carry the patches after their tools; True if any moved."""
@@ -676,10 +415,32 @@ class Interactive:
 
     def _use(self, factor: Factor, response: Response, at: Array) -> None:
         self._factor, self._factored_at = factor, at
-        if not _same(response.patches, self._holding()):
+        if not same_vertices(response.patches, self._holding()):
             response = Response(factor, self._averaged.vertices, self._holding())
         self._response = response
         self._direction, self._frames = None, 0
+
+    def hold_by(self, attachments: Sequence[Attachment]) -> None:
+        """Take the body's attachments in another state, divided or not.
+
+        Raises
+        ------
+        SolverError
+            If a piece of the body would be held by nothing; then nothing has changed.
+        """
+        before = self.body.attachments
+        self.body.hold_by(attachments)
+        try:
+            self.body.check_supported(self._all_held())
+        except SolverError:
+            self.body.hold_by(before)
+            raise
+        # Snapshots keep the discretisation they were made with.
+        self._averaged = self._averaged.reshaped(self._averaged.points)
+        self._refactoring = None
+        self._curvature.clear()
+        self._take_hold()
+        self._refactor()
 
     # ------------------------------------------------------------------ topology
 
@@ -777,30 +538,6 @@ class Interactive:
         """Go back to where the tissue rested at first, whole, with no tool on it and every attachment as it was."""
         self.restore(self._rest)
 
-    @property
-    def displacement(self) -> Array:
-        """From the scanned shape, shape (n, 3), float64, mm, OrganMesh order."""
-        return self._u - self.body.scanned_displacement
-
-    @property
-    def forces_N(self) -> dict[str, Array]:
-        """Force with which each tool acts on the tissue, shape (3,), N, LPS."""
-        return self._forces()
-
-    @property
-    def strain_energy_mJ(self) -> float:
-        """Energy stored in tissue and capsule, against the stress-free shape, mJ."""
-        return self._averaged.strain_energy(self._u, 0.0) / 1000.0
-
-    def _forces(self) -> dict[str, Array]:
-        forces = {
-            name: (self._gradient[p.vertices] if p.holding else p.share * p.load_mN).sum(axis=0) / 1000.0
-            for name, p in self._patches.items()
-        }
-        for load in self._loads.values():
-            forces.update(load.forces_N(self.positions))
-        return forces
-
     def present(self) -> Frame:
         """The present state as a frame; nothing moves."""
         return self._frame(0, 0.0)
@@ -829,47 +566,9 @@ class Interactive:
         )
 
 
-def reference_error(live: Interactive) -> tuple[float, float]:
-    """Distance of the live state to the converged equilibrium of the same discretisation, held patches and loads.
-
-    Newton's method of the reference tier, with its own assembly and its own factorisation, goes on from the live
-    state to a relative residual of `solver.equilibrium.RELATIVE_RESIDUAL`.
-
-    Parameters
-    ----------
-    live : Interactive
-
-    Returns
-    -------
-    mean_mm, max_mm : float
-        Over all vertices.
-
-    Raises
-    ------
-    SolverError
-        If a tool is letting go (its force is not a prescribed displacement), or Newton's method fails.
-    """
-    from solver.acting import Acting, outer_loads
-    from solver.equilibrium import Equilibrium
-
-    body, loads = live.body, outer_loads(live.loads.values())
-    if len(live.tools) != len(live.snapshot().patches):
-        raise SolverError("A tool is letting go; compare when it has been released.")
-    u = live.displacement
-    held = np.concatenate([np.zeros(0, dtype=np.int64), *(live.held_by(tool) for tool in live.tools)])
-    acting = [Acting(loads)] if loads else []
-    found = Equilibrium(body, "P1-averaged", acting).solve(prescribed=(held, u[held]), start=u)
-    error = np.linalg.norm(found.displacement - u, axis=1)
-    return float(error.mean()), float(error.max())
-
-
 def _check_start(change: TopologyChange, body: Body) -> None:
     if change.before is not body.organ:
         raise SolverError("The change starts from another mesh than the present one; make it anew.")
-
-
-def _same(first: dict[str, Ints], second: dict[str, Ints]) -> bool:
-    return first.keys() == second.keys() and all(np.array_equal(first[k], second[k]) for k in first)
 
 
 def _shorter(energy: float, trial: float, share: float, slope: float) -> float:
@@ -878,10 +577,3 @@ def _shorter(energy: float, trial: float, share: float, slope: float) -> float:
         return 0.4
     curvature = trial - energy - share * slope
     return float(np.clip(-0.5 * share * slope / curvature, 0.1, 0.5)) if curvature > 0 else 0.5
-
-
-def _vector(values: ArrayLike, what: str) -> Array:
-    vector = np.asarray(values, dtype=np.float64)
-    if vector.shape != (3,) or not np.isfinite(vector).all():
-        raise SolverError(f"{what} is {values!r}; give three finite numbers in mm.")
-    return vector

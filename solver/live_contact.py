@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from solver.body import Body
 from solver.errors import SolverError
 from solver.live_load import LiveLoad
+from solver.onset import onset
 from solver.tools import Tool, TouchedSurface
 from solver.topology import TopologyChange
 
@@ -221,19 +222,16 @@ class LiveContact(LiveLoad):
         )  # fmt: skip
 
     def _pressure(self, depth: Array) -> Array:
-        onset = depth < LAYER_MM
-        return self.penalty_kPa_mm * np.where(onset, depth**2 / (2 * LAYER_MM), depth - LAYER_MM / 2)
+        return self.penalty_kPa_mm * onset(depth, LAYER_MM)[1]
 
     def evaluate(self, positions: Array) -> tuple[float, Array]:
         """Energy, µJ, and its gradient, mN, shape (n, 3)."""
         touch = self.touch(positions)
         gradient = np.zeros_like(positions)
-        d, h = touch.depth, LAYER_MM
-        density = np.where(d < h, d**3 / (6 * h), d**2 / 2 - d * h / 2 + h**2 / 6)
-        energy = self.penalty_kPa_mm * float(touch.weight @ density)
-        self._add(
-            gradient, touch.rows, touch.point, (touch.weight * self._pressure(d))[:, None] * touch.normal
-        )
+        density, pressure, _ = onset(touch.depth, LAYER_MM)
+        weight = self.penalty_kPa_mm * touch.weight
+        energy = float(weight @ density)
+        self._add(gradient, touch.rows, touch.point, (weight * pressure)[:, None] * touch.normal)
         if self.stuck is not None:
             slip, limit, _ = self._slip(positions, self.stuck)
             size = np.linalg.norm(slip, axis=1)
@@ -251,8 +249,8 @@ class LiveContact(LiveLoad):
     def coupled_stiffness(self, positions: Array, convex: bool = False) -> tuple[Ints, Array]:
         """Second derivative of the energy among the vertices that touch; without the tool's roundness if convex."""
         touch = self.touch(positions)
-        p = touch.weight * self._pressure(touch.depth)
-        slope = touch.weight * self.penalty_kPa_mm * np.minimum(touch.depth / LAYER_MM, 1.0)
+        weight = self.penalty_kPa_mm * touch.weight
+        p, slope = (weight * values for values in onset(touch.depth, LAYER_MM)[1:])
         along = touch.normal[:, :, None] * touch.normal[:, None, :]
         blocks = slope[:, None, None] * along
         if not convex:

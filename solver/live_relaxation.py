@@ -9,13 +9,14 @@ history is one stress a cell and branch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from solver.body import Body, tet_volumes
+from solver.digest import NOT_STATE
 from solver.kernels import call_kernel, law_kernel
 from solver.live_load import LiveLoad
 from solver.materials import PronySeries
@@ -43,7 +44,7 @@ class _Group:
         S_e at the start of the step, kPa.
     """
 
-    stress: int
+    stress: int = field(metadata=NOT_STATE)
     constants: Array
     series: PronySeries
     cells: Ints

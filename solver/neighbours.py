@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from solver.body import Body
 from solver.errors import SolverError
 from solver.live_load import LiveLoad
+from solver.onset import onset
 from solver.rigid import DistanceGrid, Shape
 from solver.topology import TopologyChange
 
@@ -130,9 +131,8 @@ class FixedNeighbour(LiveLoad):
     def evaluate(self, positions: Array) -> tuple[float, Array]:
         """Energy, µJ, and its gradient, mN, shape (n, 3)."""
         rows, d, normal = self._touch(positions)
-        h, area = LAYER_MM, self.penalty_kPa_mm * self.area_mm2[rows]
-        density = np.where(d < h, d**3 / (6 * h), d**2 / 2 - d * h / 2 + h**2 / 6)
-        pressure = np.where(d < h, d**2 / (2 * h), d - h / 2)
+        area = self.penalty_kPa_mm * self.area_mm2[rows]
+        density, pressure, _ = onset(d, LAYER_MM)
         gradient = np.zeros_like(positions)
         gradient[self.vertices[rows]] = -(area * pressure)[:, None] * normal
         return float(area @ density), gradient
@@ -140,7 +140,7 @@ class FixedNeighbour(LiveLoad):
     def stiffness(self, positions: Array) -> tuple[Ints, Array]:
         """Second derivative at each vertex, without the curvature of the neighbour."""
         rows, d, normal = self._touch(positions)
-        slope = self.penalty_kPa_mm * self.area_mm2[rows] * np.minimum(d / LAYER_MM, 1.0)
+        slope = self.penalty_kPa_mm * self.area_mm2[rows] * onset(d, LAYER_MM)[2]
         return self.vertices[rows], slope[:, None, None] * normal[:, :, None] * normal[:, None, :]
 
     def forces_N(self, positions: Array) -> dict[str, Array]:

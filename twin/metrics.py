@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from solver.field import FieldSnapshot, OperativeField
-from solver.interactive import reference_error
+from solver.live_error import reference_error
 from twin.case import Case, software
 from twin.rehearsal import Rehearsal
 from twin.replay import Outcome

@@ -10,6 +10,7 @@ import numpy as np
 
 from solver.ablation import KINDS, Ablation, Applicator, prepare
 from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.circulation import Circulation
 from solver.errors import SolverError
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ class Ablate(Act):
 
     Physics: Pennes' bioheat equation with Arrhenius damage in the organ as it lies (`solver.ablation`,
     `solver.heat_grid`): perfusion stops as tissue dies and where the inflow is clamped, vessels of 3 mm and more carry
-    heat away, water boils at 100 °C. Heating takes minutes; it is shown in `shown_s` of the rehearsal, while
-    frames go on. The lethal zone is where the damage integral has reached one.
+    heat away, water boils at 100 °C. Heating takes minutes; it is shown in `shown_s` of the rehearsal, while frames go
+    on; bleeding and time without inflow count the minutes. The lethal zone is where the damage integral has reached
+    one.
 
     Parameters
     ----------
@@ -109,10 +111,11 @@ class Ablate(Act):
         field.processes[name] = prepare(field, applicator)
 
         def carry(share: float) -> None:
-            ablation = field.processes[name]
-            assert isinstance(ablation, Ablation)
-            ablation = self._heated(ablation, share)
+            before = field.processes[name]
+            assert isinstance(before, Ablation)
+            ablation = self._heated(before, share)
             field.processes[name] = ablation
+            self._let_blood_flow(field, ablation.grid.time_s - before.grid.time_s)
             _note(field, ablation)
             if share >= 1.0:
                 self._tell(field, ablation)
@@ -127,6 +130,13 @@ class Ablate(Act):
             if end - grid.time_s > 1e-9:
                 grid = grid.heated(end - grid.time_s, power)
         return Ablation(ablation.applicator, grid, ablation.structures, ablation.sinks)
+
+    def _let_blood_flow(self, field: OperativeField, seconds: float) -> None:
+        """Bleeding and lack of blood last as long as the ablation, not only the time in which it is shown."""
+        unseen = seconds * (1.0 - self.shown_s / (self.heating_s + self.cooling_s))
+        for name, process in list(field.processes.items()):
+            if isinstance(process, Circulation) and unseen > 0.0:
+                field.processes[name] = process.advanced(field, unseen)
 
     def _tell(self, field: OperativeField, ablation: Ablation) -> None:
         found = ablation.result()

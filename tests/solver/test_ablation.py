@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from anatomy.mesh import OrganMesh
 from solver.ablation import Applicator, prepare
-from solver.actions import Ablate, from_json
+from solver.actions import Ablate, Clamp, from_json
 from solver.attachments import Attachment
 from solver.body import Body
+from solver.carried_vessels import CarriedTree, pedicle_of
+from solver.circulation import Circulation
 from solver.errors import SolverError
 from solver.field import OperativeField
 from solver.heat import BODY_TEMPERATURE_C, Arrhenius
@@ -42,7 +46,7 @@ def test_a_point_source_settles_to_the_closed_form():
 def test_tissue_held_warm_dies_when_arrhenius_says():
     cells = 5
     warm = grid(cells, 2.0, temperature_C=np.full((cells,) * 3, 60.0), damage=np.zeros((cells,) * 3),
-                boiled_J=np.zeros((cells,) * 3))  # fmt: skip
+                boiled_J_mm3=np.zeros((cells,) * 3))  # fmt: skip
     assert not warm.heated(0.5).dead[2, 2, 2]
     found = warm.heated(3.6)
     rate = Arrhenius().rate(found.temperature_C[2, 2, 2])
@@ -61,7 +65,7 @@ def test_energy_goes_into_heat_while_nothing_carries_it_away():
     )  # fmt: skip
     found = calm.heated(10.0)
     stored = (found.temperature_C - BODY_TEMPERATURE_C).sum() * LIVER.heat_per_volume_J_mm3_K * edge**3
-    boiled = found.boiled_J.sum() * edge**3
+    boiled = found.boiled_J_mm3.sum() * edge**3
     assert stored + boiled == pytest.approx(4.0, rel=1e-6)
     assert boiled > 0
     assert found.temperature_C.max() <= 100.0 + 1e-9
@@ -186,3 +190,15 @@ def test_an_applicator_outside_the_organ_is_refused_and_the_field_stays(field):
         ablate(field, Ablate("a", (40.0, 40.0, -30.0), (40.0, 40.0, -80.0), 60.0, 60.0))
     assert field.state_hash() == before
     assert from_json(ACT.to_json()) == ACT
+
+
+def test_time_without_inflow_is_that_of_the_ablation_not_of_its_picture(organ, field):
+    pedicle = CarriedTree.pedicle(pedicle_of("liver"))
+    vessels, fed = {pedicle.system: pedicle}, {pedicle.system: np.zeros(len(organ.tets), dtype=np.int64)}
+    circulation = Circulation.of(organ, vessels, fed)
+    under_way = OperativeField(field.live, vessels, fed, processes={"circulation": circulation})
+    short = replace(ACT, heating_s=20.0, cooling_s=10.0)
+    for act in (Clamp("clamp", organ="liver"), short):
+        for _ in act.run(under_way):
+            pass
+    assert under_way.processes["circulation"].ischaemic_s == pytest.approx(30.0, abs=0.1)

@@ -9,7 +9,8 @@ from solver.attachments import Attachment
 from solver.body import Body
 from solver.equilibrium import Equilibrium
 from solver.field import OperativeField
-from solver.interactive import Interactive, reference_error
+from solver.interactive import Interactive
+from solver.live_error import reference_error
 from solver.live_motion import Motion
 from solver.pneumoperitoneum import Pneumoperitoneum
 from solver.verification.blocks import kuhn_block

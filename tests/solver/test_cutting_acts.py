@@ -11,7 +11,8 @@ from solver.body import Body
 from solver.equilibrium import Equilibrium
 from solver.errors import SolverError
 from solver.field import OperativeField
-from solver.interactive import Interactive, reference_error
+from solver.interactive import Interactive
+from solver.live_error import reference_error
 from solver.tissues import tissue_of
 from solver.verification.blocks import kuhn_block
 from tests.solver.opened import opened_at

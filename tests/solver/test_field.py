@@ -6,10 +6,13 @@ from solver.actions import Grasp, Pull, from_json
 from solver.actions.act import Act
 from solver.attachments import Attachment
 from solver.body import Body
+from solver.effort import Effort
 from solver.errors import SolverError
 from solver.field import OperativeField
 from solver.interactive import Interactive
+from solver.limits import StrengthWatch
 from solver.live_load import LiveLoad
+from solver.pneumoperitoneum import LOAD, Pneumoperitoneum
 from solver.topology import TopologyChange
 from solver.verification.blocks import kuhn_block
 
@@ -84,6 +87,23 @@ def test_a_field_goes_back_to_the_same_hash(live):
     assert field.state_hash() != at_rest
     field.reset()
     assert field.state_hash() == at_rest
+
+
+def test_what_acts_and_goes_on_is_part_of_the_state(live):
+    """The same place at the same time under another pressure, or after another way of the tools, is another state."""
+    field = OperativeField(live)
+    seen = {field.state_hash()}
+    for pressure_kPa in (1.0, 1.5):
+        live.add_load(LOAD, Pneumoperitoneum.around(live.body, pressure_kPa, live.positions))
+        seen.add(field.state_hash())
+    live.remove_load(LOAD)
+    field.effort = Effort(peak_total_force_N=1.0)
+    seen.add(field.state_hash())
+    field.reset()
+    field.processes["strength"] = StrengthWatch(np.zeros((1, 3)))
+    assert len(seen | {field.state_hash()}) == 5
+    field.reset()
+    assert field.state_hash() in seen
 
 
 def test_nested_points_of_an_act_come_back_as_they_were():

@@ -7,7 +7,9 @@ from anatomy.mesh import OrganMesh
 from solver.attachments import Attachment
 from solver.body import Body
 from solver.errors import SolverError
-from solver.interactive import CONVERGED_MM, FLOOR_JACOBIAN, Interactive, reference_error
+from solver.interactive import CONVERGED_MM, Interactive
+from solver.live_error import reference_error
+from solver.live_tissue import FLOOR_JACOBIAN
 from solver.response import Response
 from solver.verification.blocks import kuhn_block
 

@@ -100,7 +100,7 @@ def test_the_time_step_does_not_depend_on_the_frame_rate_and_replays_agree(live)
 
 def test_frames_between_time_steps_move_nothing(live):
     """A tool seen four times as often, at the same place at the end of each time step, leaves the same tissue."""
-    ends = []
+    ends, efforts = [], []
     for frames in (1, 4):
         field = OperativeField(live)
         field.move_in_time(1.0 / 60.0)
@@ -109,6 +109,9 @@ def test_frames_between_time_steps_move_nothing(live):
             live.move("g", TOP + np.array([4.0 * k / (8 * frames), 0.0, 0.0]))
             frame = field.step(iterations=30, advance_s=1.0 / (60.0 * frames))
         ends.append(frame.displacement)
+        efforts.append(field.effort.tools["g"])
+    assert efforts[1].work_mJ == pytest.approx(efforts[0].work_mJ, rel=1e-3)
+    assert efforts[1].impulse_N_s == pytest.approx(efforts[0].impulse_N_s, rel=1e-3)
     assert np.abs(ends[1] - ends[0]).max() < 1e-4
     assert np.abs(ends[0]).max() > 3.0
 

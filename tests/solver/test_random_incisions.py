@@ -10,7 +10,8 @@ from solver.attachments import Attachment
 from solver.body import Body
 from solver.errors import SolverError
 from solver.field import OperativeField
-from solver.interactive import FLOOR_JACOBIAN, Interactive
+from solver.interactive import Interactive
+from solver.live_tissue import FLOOR_JACOBIAN
 from solver.verification.blocks import kuhn_block
 
 

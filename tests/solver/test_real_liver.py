@@ -7,7 +7,8 @@ from sample_scans import bundled_rehearsal
 from solver.body import Body
 from solver.equilibrium import Equilibrium
 from solver.field import OperativeField
-from solver.interactive import Interactive, reference_error
+from solver.interactive import Interactive
+from solver.live_error import reference_error
 from solver.unloaded import unload
 from twin.rehearsal import Rehearsal
 

@@ -5,7 +5,8 @@ from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
 from solver.errors import SolverError
-from solver.interactive import Interactive, reference_error
+from solver.interactive import Interactive
+from solver.live_error import reference_error
 from solver.reduced import Effort, ReducedModel, ReducedTier, grip_of, reduce_grip, spread_places
 from solver.reduced.grip import Range, training_moves
 from solver.reduced.model import Answer

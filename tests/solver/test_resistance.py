@@ -4,7 +4,7 @@ import pytest
 from solver.attachments import Attachment
 from solver.averaged import Averaged
 from solver.body import Body
-from solver.interactive import FLOOR_JACOBIAN
+from solver.live_tissue import FLOOR_JACOBIAN
 from solver.resistance import NEVER_BELOW, RESISTS_BELOW, barrier
 from solver.stepping import MINIMUM_JACOBIAN
 from solver.verification.blocks import kuhn_block

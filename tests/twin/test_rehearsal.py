@@ -7,7 +7,8 @@ from solver.actions import Grasp, Hold, Pull, Release
 from solver.attachments import Attachment
 from solver.body import Body
 from solver.field import OperativeField
-from solver.interactive import Interactive, reference_error
+from solver.interactive import Interactive
+from solver.live_error import reference_error
 from solver.verification.blocks import kuhn_block
 from twin.errors import TwinError
 from twin.rehearsal import Rehearsal
