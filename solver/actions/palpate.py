@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
-from solver.actions.pressing import Pressing, first_touch, inward_normal, probe_tip
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number, checked_vector
+from solver.actions.pressing import Pressing, check_reach, first_touch, inward_normal, probe_tip
 from solver.errors import SolverError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Palpate(Act):
     path_mm : tuple of (float, float, float)
         Corners of the path, LPS millimetres, on or near the surface.
     depth_mm : float, optional
-        At which the tip goes along; either this or force_N.
+        At which the tip goes along, up to 100; either this or force_N.
     force_N : float, optional
         With which the tip goes along; either this or depth_mm.
     direction : (float, float, float), optional
@@ -84,6 +84,8 @@ class Palpate(Act):
         for name in ("depth_mm", "force_N", "radius_mm", "duration_s"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checked_number(getattr(self, name), name, positive=True))
+        checked_duration(self.duration_s)
+        check_reach(self.depth_mm, self.radius_mm)
         object.__setattr__(self, "friction", checked_number(self.friction, "friction"))
         if self.direction is not None:
             object.__setattr__(self, "direction", checked_vector(self.direction, "direction"))

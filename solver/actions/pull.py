@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_vector
 
 if TYPE_CHECKING:
     from solver.field import OperativeField
@@ -39,7 +39,7 @@ class Pull(Act):
     def __post_init__(self) -> None:
         checked_name(self.tool, "The tool")
         object.__setattr__(self, "by_mm", checked_vector(self.by_mm, "by_mm"))
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Set out from where the tool is."""

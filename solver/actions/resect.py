@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number, checked_vector
 from solver.actions.stroke import Made, Stroke
 from solver.cutting import Offset, Plane, Sheet, SplineSheet, Values, pieces_within
 from solver.errors import SolverError
@@ -132,7 +132,7 @@ class Resect(Act):
             isinstance(self.node, bool) or not isinstance(self.node, int) or self.node < 0
         ):
             raise SolverError(f"node is {self.node!r}; give the number of a node, 0 or more.")
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """See that the surface crosses the organ; the part goes when the act is done."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.actions.act import Act, Vector, checked_name, checked_number
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number
 from solver.actions.suture import checked_points, draw
 from solver.anchors import Anchors
 
@@ -61,7 +61,7 @@ class Staple(Act):
         checked_name(self.name, "The name of the staple line")
         for value in ("width_mm", "spacing_mm", "height_mm"):
             object.__setattr__(self, value, checked_number(getattr(self, value), value, positive=True))
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
         object.__setattr__(self, "path_mm", checked_points(self.path_mm, "path_mm"))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number, checked_vector
 from solver.anchors import Anchors
 from solver.errors import SolverError
 from solver.suture import Threads, ThreadWatch, strengths_N
@@ -64,7 +64,7 @@ class Suture(Act):
         checked_name(self.name, "The suture's name")
         for value in ("tension_N", "gap_mm"):
             object.__setattr__(self, value, checked_number(getattr(self, value), value, positive=True))
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
         if self.pull_through_N is not None:
             checked = checked_number(self.pull_through_N, "pull_through_N", positive=True)
             object.__setattr__(self, "pull_through_N", checked)
