@@ -128,10 +128,24 @@ def from_json(data: Any, place: str = "action") -> Act:
     if missing:
         raise SolverError(f"{place}: {kind.act} needs the key '{missing[0]}'.")
     values = {name: _frozen(v) for name, v in data.items() if name != "act"}
+    for name, value in values.items():
+        if isinstance(value, Mapping) or (value is None and known[name].default is not None):
+            raise SolverError(
+                f"{place}: {name} is {value!r}; give a value, or leave the key out where it may be."
+            )
+        if not _finite(value):
+            raise SolverError(f"{place}: {name} is {value!r}; give finite numbers.")
     try:
         return kind(**values)
     except SolverError as error:
         raise SolverError(f"{place}: {error}") from error
+
+
+def _finite(value: Any) -> bool:
+    """Whether all numbers in nested tuples are finite."""
+    if isinstance(value, tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _listed(value: Any) -> Any:

@@ -211,6 +211,10 @@ class Resect(Act):
         for _ in range(_SMOOTHING):
             values = np.bincount(corners.ravel(), volume * np.repeat(of_tet, 4), len(organ.points)) / around
             of_tet = values[corners].mean(axis=1)
+        # Averaging draws a round border inwards: the level is taken that holds the volume of the territory.
+        falling = np.argsort(-of_tet, kind="stable")
+        held = np.cumsum(organ.tet_volumes[served][falling])
+        values = values - of_tet[falling[np.searchsorted(held, organ.tet_volumes[inside].sum())]]
         # In other organs it goes on as at the border, so that the surface ends there.
         return np.asarray(values[vertices[cKDTree(organ.points[vertices]).query(organ.points)[1]]])
 

@@ -223,6 +223,16 @@ def test_a_territory_is_taken_with_all_beyond_it(tumour):
     assert tumour.specimens[0].volume_ml == pytest.approx(40 * 30 * 30 / 1000, rel=0.03)
 
 
+def test_a_round_territory_is_taken_whole(tumour):
+    tumour.vessels["portal_vein"] = _Tree(np.array([-1, 0]))
+    middle = tumour.organ.points[tumour.organ.tets].mean(axis=1)
+    fed = np.linalg.norm(middle - [42.0, 24.0, 15.0], axis=1) < 10.0
+    tumour.tet_data["portal_vein"] = fed.astype(np.int64)
+    wanted = tumour.organ.tet_volumes[fed].sum() / 1000
+    do(tumour, Resect("territory", system="portal_vein", node=1, duration_s=0.1))
+    assert sum(out.volume_ml for out in tumour.specimens) == pytest.approx(wanted, rel=0.03)
+
+
 class _Tree:
     """As much of a carried vessel tree as a territory asks of it."""
 
