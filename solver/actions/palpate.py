@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 PRESS_SHARE = 0.2
 # The surface is felt out this densely before the stroke, over the radius of the tip.
 SAMPLES_A_RADIUS = 0.5
+LONGEST_MM = 1000.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ class Palpate(Act):
         path = tuple(checked_vector(p, "A point of path_mm") for p in self.path_mm)
         if any(first == second for first, second in pairwise(path)):
             raise SolverError("The path of a palpation stands still between two of its points.")
+        length = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
+        if length > LONGEST_MM:
+            raise SolverError(f"The path of a palpation is {length:g} mm long; give at most {LONGEST_MM:g}.")
         object.__setattr__(self, "path_mm", path)
         if (self.depth_mm is None) == (self.force_N is None):
             raise SolverError("A palpation needs either 'depth_mm' or 'force_N'.")

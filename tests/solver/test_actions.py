@@ -20,6 +20,7 @@ def test_json_round_trip(act):
     assert from_json(data) == act
 
 
+LINE = {"path_mm": [[0, 0, 0], [9, 0, 0]]}
 NEEDLE = {"act": "needle", "tool": "n", "entry_mm": [0, 0, 0], "target_mm": [0, 9, 0]}
 ABLATE = {
     "act": "ablate", "tool": "a", "tip_mm": [0, 9, 0], "entry_mm": [0, 0, 0], "power_W": 60, "heating_s": 300,
@@ -61,6 +62,17 @@ ABLATE = {
         ({"act": "respond", "mode": ["fast"]}, "one of the modes"),
         ({"act": "tilt", "degrees": 20, "position": ["level"]}, "position .* is unknown"),
         ({"act": "mobilise", "attachments": 5}, "give a list of names"),
+        ({**LINE, "act": "staple", "name": "s", "spacing_mm": 1e-6}, "spacing_mm is 1e-06; give 1 to 50"),
+        (
+            {"act": "staple", "name": "s", "path_mm": [[0, 0, 0], [1e7, 0, 0]]},
+            "1e.07 mm long; give at most 1000",
+        ),
+        ({"act": "palpate", "tool": "p", "depth_mm": 3, "path_mm": [[0, 0, 0], [1e7, 0, 0]]}, "at most 1000"),
+        ({**LINE, "act": "palpate", "tool": "p", "depth_mm": 3, "radius_mm": 1e-6}, "give 0.5 to 100"),
+        (
+            {"act": "suture", "name": "s", "points_mm": [[0, 0, 0], [9, 0, 0]], "tension_N": 1e9},
+            "no thread holds",
+        ),
         ({"act": ["grasp"]}, "the act .* is unknown"),
     ],
 )

@@ -332,6 +332,14 @@ def test_the_tumour_that_is_pointed_at_is_taken_and_not_the_other(neighbours):
         do(neighbours, Resect(*PLANE, structure="spleen"))
 
 
+def test_each_of_several_tumours_gets_a_wedge_of_its_own(neighbours):
+    neighbours.reset()
+    do(neighbours, Resect("margin", structure="liver_tumour", margin_mm=1.5))
+    assert len(neighbours.specimens) == 2
+    assert all(out.organ.volumes_ml["liver_tumour"] > 0.1 for out in neighbours.specimens)
+    assert not len(neighbours.organ.tets_of("liver_tumour"))
+
+
 def test_undo_gives_back_the_hash_and_two_replays_the_same(field):
     acts = [
         Grasp("jaws", radius_mm=15.0, point_mm=(60.0, 10.0, 10.0)),
