@@ -225,7 +225,7 @@ class ActLog:
         return node.number
 
     def _known(self, name: str) -> str:
-        if name not in self._tips:
+        if not isinstance(name, str) or name not in self._tips:
             raise TwinError(f"There is no alternative '{name}'; there are {', '.join(self._tips)}.")
         return name
 

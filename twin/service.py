@@ -342,6 +342,11 @@ class Service:
     # ------------------------------------------------------------------ commands
 
     @property
+    def acts(self) -> tuple[Act, ...]:
+        """The acts of the present plan that were carried out, as far as the process has said; never waits."""
+        return Rehearsal.of_log(self._title, ActLog(self._entries)).actions
+
+    @property
     def log(self) -> Rehearsal:
         """What was done so far, as a rehearsal that can be written and replayed.
 

@@ -286,7 +286,7 @@ def inspect(
 @app.command(epilog="Example:\n\n  organtwin rehearse organtwin-demo/case")
 @refusals
 def rehearse(case: CaseFolder) -> None:
-    """Open the window on a case and operate with the mouse."""
+    """Open the window on a case: grasp the tissue with the mouse, cut, resect, clamp, pierce, ablate, and undo."""
     from twin.case import Case
     from viewer import show
 

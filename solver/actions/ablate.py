@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from solver.ablation import KINDS, Ablation, Applicator, prepare
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.actions.act import (
+    LONGEST_S,
+    Act,
+    Vector,
+    checked_duration,
+    checked_name,
+    checked_number,
+    checked_vector,
+)
 from solver.circulation import Circulation
 from solver.errors import SolverError
 
@@ -18,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Most that generators of the clinic give, W: 200 W radiofrequency, 150 W microwave.
 GREATEST_POWER_W = {"microwave": 150.0, "radiofrequency": 200.0}
+
+# Beyond every applicator that is sold: longest part that gives off heat, thickest shaft.
+LONGEST_TIP_MM, THICKEST_SHAFT_MM = 80.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -80,13 +91,20 @@ class Ablate(Act):
         for name in ("power_W", "heating_s", "active_mm", "radius_mm", "shown_s"):
             object.__setattr__(self, name, checked_number(getattr(self, name), name, positive=True))
         object.__setattr__(self, "cooling_s", checked_number(self.cooling_s, "cooling_s"))
+        checked_duration(self.shown_s, "shown_s")
         most = GREATEST_POWER_W[self.kind]
         if self.power_W > most:
             raise SolverError(
                 f"power_W is {self.power_W:g}; {self.kind} generators give at most {most:g} W to an applicator."
             )
-        if self.heating_s > 3600:
-            raise SolverError(f"heating_s is {self.heating_s:g}; an ablation takes at most an hour.")
+        for name in ("heating_s", "cooling_s"):
+            if getattr(self, name) > LONGEST_S:
+                raise SolverError(f"{name} is {getattr(self, name):g}; an ablation takes at most an hour.")
+        for name, most_mm in (("active_mm", LONGEST_TIP_MM), ("radius_mm", THICKEST_SHAFT_MM)):
+            if getattr(self, name) > most_mm:
+                raise SolverError(
+                    f"{name} is {getattr(self, name):g}; applicators have at most {most_mm:g} mm."
+                )
         if self.tip_mm == self.entry_mm:
             raise SolverError(
                 "tip_mm and entry_mm are the same point; give a point on the shaft as the entry."

@@ -20,6 +20,9 @@ FRAME_S = 1.0 / 30.0
 # Quasi-Newton iterations a frame of a replay; the lifted predictor leaves one or two to do.
 ITERATIONS = 3
 
+# An act of more than an hour of the rehearsal is a slip of the pen, and would keep the machine for days.
+LONGEST_S = 3600.0
+
 _KINDS: dict[str, type[Act]] = {}
 
 
@@ -125,10 +128,24 @@ def from_json(data: Any, place: str = "action") -> Act:
     if missing:
         raise SolverError(f"{place}: {kind.act} needs the key '{missing[0]}'.")
     values = {name: _frozen(v) for name, v in data.items() if name != "act"}
+    for name, value in values.items():
+        if isinstance(value, Mapping) or (value is None and known[name].default is not None):
+            raise SolverError(
+                f"{place}: {name} is {value!r}; give a value, or leave the key out where it may be."
+            )
+        if not _finite(value):
+            raise SolverError(f"{place}: {name} is {value!r}; give finite numbers.")
     try:
         return kind(**values)
     except SolverError as error:
         raise SolverError(f"{place}: {error}") from error
+
+
+def _finite(value: Any) -> bool:
+    """Whether all numbers in nested tuples are finite."""
+    if isinstance(value, tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _listed(value: Any) -> Any:
@@ -146,6 +163,14 @@ def checked_number(value: Any, what: str, positive: bool = False) -> float:
     if value < 0 or (positive and value == 0):
         raise SolverError(f"{what} is {value:g}; it must {'be positive' if positive else 'not be negative'}.")
     return float(value)
+
+
+def checked_duration(value: Any, what: str = "duration_s") -> float:
+    """A time in the rehearsal, s, of an hour at most."""
+    seconds = checked_number(value, what)
+    if seconds > LONGEST_S:
+        raise SolverError(f"{what} is {seconds:g}; an act takes at most {LONGEST_S:g} s of the rehearsal.")
+    return seconds
 
 
 def checked_vector(value: Any, what: str) -> Vector:

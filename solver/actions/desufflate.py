@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from solver.actions.act import Act, checked_number
+from solver.actions.act import Act, checked_duration
 from solver.actions.insufflate import pressure_of
 from solver.errors import SolverError
 from solver.pneumoperitoneum import LOAD, Pneumoperitoneum
@@ -36,7 +36,7 @@ class Desufflate(Act):
     duration_s: float = 3.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Set out from the present pressure."""

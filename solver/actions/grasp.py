@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from solver.actions.act import Act, Vector, checked_name, checked_number
 from solver.actions.place import checked_place, place_on
+from solver.errors import SolverError
 
 if TYPE_CHECKING:
     from solver.field import OperativeField
+
+# No instrument takes more tissue at once, and a hand hardly.
+LARGEST_RADIUS_MM = 50.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Grasp(Act):
     towards : (float, float, float), optional
         Direction in LPS; its length does not matter.
     radius_mm : float
-        Radius of the ball of tissue that is held.
+        Radius of the ball of tissue that is held, at most 50.
     point_mm : (float, float, float), optional
         Point to grasp instead, LPS millimetres.
 
@@ -51,6 +55,8 @@ class Grasp(Act):
     def __post_init__(self) -> None:
         checked_name(self.tool, "The tool")
         object.__setattr__(self, "radius_mm", checked_number(self.radius_mm, "radius_mm", positive=True))
+        if self.radius_mm > LARGEST_RADIUS_MM:
+            raise SolverError(f"radius_mm is {self.radius_mm:g}; give at most {LARGEST_RADIUS_MM:g}.")
         towards, point = checked_place("grasp", self.structure, self.towards, self.point_mm)
         object.__setattr__(self, "towards", towards)
         object.__setattr__(self, "point_mm", point)

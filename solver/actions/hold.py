@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from solver.actions.act import Act, checked_number
+from solver.actions.act import Act, checked_duration
 
 if TYPE_CHECKING:
     from solver.field import OperativeField
@@ -28,7 +28,7 @@ class Hold(Act):
     duration_s: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Nothing to start."""

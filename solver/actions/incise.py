@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number, checked_vector
 from solver.actions.stroke import Stroke, inward
 from solver.cutting import BladeStroke
 from solver.cutting.pieces import area_mm2
@@ -78,7 +78,7 @@ class Incise(Act):
             raise SolverError(f"depth_mm is {depth:g}; no blade reaches deeper than {DEEPEST_MM:g} mm.")
         object.__setattr__(self, "path_mm", path)
         object.__setattr__(self, "depth_mm", depth)
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
         if self.direction is not None:
             object.__setattr__(self, "direction", checked_vector(self.direction, "direction"))
             if self.direction == (0.0, 0.0, 0.0):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from solver.actions.act import Act, checked_number
+from solver.actions.act import Act, checked_duration, checked_number
 from solver.errors import SolverError
 from solver.pneumoperitoneum import KPA_PER_MMHG, LOAD, Pneumoperitoneum, free_surface
 
@@ -50,7 +50,7 @@ class Insufflate(Act):
                 f"pressure_mmHg is {pressure:g}; laparoscopy uses 10 to 15 mmHg, give at most {HIGHEST_MMHG:g}."
             )
         object.__setattr__(self, "pressure_mmHg", pressure)
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Set out from the present pressure."""

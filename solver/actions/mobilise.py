@@ -40,7 +40,7 @@ class Mobilise(Act):
     attachments: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if isinstance(self.attachments, str) or not self.attachments:
+        if not isinstance(self.attachments, (tuple, list)) or not self.attachments:
             raise SolverError(
                 f"attachments is {self.attachments!r}; give a list of names such as ['falciform ligament']."
             )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from solver.field import OperativeField
     from solver.frame import Frame
 
+# What a hand does with a needle, and more than any needle is wide.
+SLOWEST_MM_S, FASTEST_MM_S, WIDEST_MM = 0.1, 100.0, 10.0
 # An entry this far below the surface is still on it.
 BELOW_MM = 3.0
 # A target this far outside is still on the surface: rounding.
@@ -40,9 +42,9 @@ class InsertNeedle(Act):
     entry_mm, target_mm : (float, float, float)
         Of the present shape, LPS millimetres; the entry outside the organ or on its surface, the target inside.
     speed_mm_s : float
-        At which it is pushed.
+        At which it is pushed, 0.1 to 100.
     diameter_mm : float
-        Outer; 1.27 is 18 gauge.
+        Outer, at most 10; 1.27 is 18 gauge.
     correct : bool
         Whether it is pushed on after it has arrived.
     cutting_N, puncture_N, friction_N_mm : float, optional
@@ -74,6 +76,14 @@ class InsertNeedle(Act):
             raise SolverError("The needle's entry and its target are the same; give two points.")
         for name in ("speed_mm_s", "diameter_mm"):
             object.__setattr__(self, name, checked_number(getattr(self, name), name, positive=True))
+        if not SLOWEST_MM_S <= self.speed_mm_s <= FASTEST_MM_S:
+            raise SolverError(
+                f"speed_mm_s is {self.speed_mm_s:g}; a hand pushes with {SLOWEST_MM_S:g} to {FASTEST_MM_S:g} mm/s."
+            )
+        if self.diameter_mm > WIDEST_MM:
+            raise SolverError(
+                f"diameter_mm is {self.diameter_mm:g}; needles are at most {WIDEST_MM:g} mm wide."
+            )
         for name in ("cutting_N", "puncture_N", "friction_N_mm"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checked_number(getattr(self, name), name))

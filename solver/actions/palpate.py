@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
-from solver.actions.pressing import Pressing, first_touch, inward_normal, probe_tip
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number, checked_vector
+from solver.actions.pressing import Pressing, check_reach, first_touch, inward_normal, probe_tip
 from solver.errors import SolverError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 PRESS_SHARE = 0.2
 # The surface is felt out this densely before the stroke, over the radius of the tip.
 SAMPLES_A_RADIUS = 0.5
+LONGEST_MM = 1000.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Palpate(Act):
     path_mm : tuple of (float, float, float)
         Corners of the path, LPS millimetres, on or near the surface.
     depth_mm : float, optional
-        At which the tip goes along; either this or force_N.
+        At which the tip goes along, up to 100; either this or force_N.
     force_N : float, optional
         With which the tip goes along; either this or depth_mm.
     direction : (float, float, float), optional
@@ -78,12 +79,17 @@ class Palpate(Act):
         path = tuple(checked_vector(p, "A point of path_mm") for p in self.path_mm)
         if any(first == second for first, second in pairwise(path)):
             raise SolverError("The path of a palpation stands still between two of its points.")
+        length = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
+        if length > LONGEST_MM:
+            raise SolverError(f"The path of a palpation is {length:g} mm long; give at most {LONGEST_MM:g}.")
         object.__setattr__(self, "path_mm", path)
         if (self.depth_mm is None) == (self.force_N is None):
             raise SolverError("A palpation needs either 'depth_mm' or 'force_N'.")
         for name in ("depth_mm", "force_N", "radius_mm", "duration_s"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checked_number(getattr(self, name), name, positive=True))
+        checked_duration(self.duration_s)
+        check_reach(self.depth_mm, self.radius_mm)
         object.__setattr__(self, "friction", checked_number(self.friction, "friction"))
         if self.direction is not None:
             object.__setattr__(self, "direction", checked_vector(self.direction, "direction"))

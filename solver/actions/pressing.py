@@ -22,6 +22,23 @@ REACH_MM = 30.0
 TOUCHING_MM = 0.005
 # A force is reached when it is right to this share, within so many corrections.
 FORCE_TOLERANCE, CORRECTIONS = 0.005, 20
+# Farther than any organ gives way; thinner and thicker than any probe or hand.
+DEEPEST_MM, THINNEST_MM, THICKEST_MM = 100.0, 0.5, 100.0
+
+
+def check_reach(depth_mm: float | None, radius_mm: float) -> None:
+    """No probe goes as deep, or is as thick, as that.
+
+    Raises
+    ------
+    SolverError
+    """
+    if depth_mm is not None and depth_mm > DEEPEST_MM:
+        raise SolverError(
+            f"depth_mm is {depth_mm:g}; no organ gives way so far, give at most {DEEPEST_MM:g}."
+        )
+    if not THINNEST_MM <= radius_mm <= THICKEST_MM:
+        raise SolverError(f"radius_mm is {radius_mm:g}; give {THINNEST_MM:g} to {THICKEST_MM:g}.")
 
 
 def probe_tip(radius_mm: float, direction: Array, shaft_mm: float) -> Tool:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number, checked_vector
 from solver.actions.place import checked_place, place_on
-from solver.actions.pressing import Pressing, first_touch, inward_normal, probe_tip
+from solver.actions.pressing import Pressing, check_reach, first_touch, inward_normal, probe_tip
 from solver.errors import SolverError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Probe(Act):
     tool : str
         Name of the tool.
     depth_mm : float
-        How far beyond first touch it goes at most.
+        How far beyond first touch it goes at most; up to 100.
     force_N : float, optional
         Force at which it goes no farther.
     structure : str, optional
@@ -80,6 +80,8 @@ class Probe(Act):
             ("duration_s", False),
         ):  # fmt: skip
             object.__setattr__(self, name, checked_number(getattr(self, name), name, positive))
+        checked_duration(self.duration_s)
+        check_reach(self.depth_mm, self.radius_mm)
         if self.force_N is not None:
             object.__setattr__(self, "force_N", checked_number(self.force_N, "force_N", positive=True))
         towards, point = checked_place("probe", self.structure, self.towards, self.point_mm)

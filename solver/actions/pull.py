@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_vector
+from solver.errors import SolverError
 
 if TYPE_CHECKING:
     from solver.field import OperativeField
+
+# No organ can be drawn farther within its cavity.
+FARTHEST_MM = 300.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Pull(Act):
     tool : str
         A tool that holds tissue.
     by_mm : (float, float, float)
-        From where the tool is, LPS millimetres.
+        From where the tool is, LPS millimetres; at most 300 mm far.
     duration_s : float
         Time it takes; 0 moves within one frame.
     """
@@ -39,7 +43,12 @@ class Pull(Act):
     def __post_init__(self) -> None:
         checked_name(self.tool, "The tool")
         object.__setattr__(self, "by_mm", checked_vector(self.by_mm, "by_mm"))
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        way = float(np.linalg.norm(self.by_mm))
+        if way > FARTHEST_MM:
+            raise SolverError(
+                f"by_mm leads {way:g} mm away; no organ follows so far, give at most {FARTHEST_MM:g} mm."
+            )
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Set out from where the tool is."""

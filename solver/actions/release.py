@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from solver.actions.act import Act, checked_name, checked_number
+from solver.actions.act import Act, checked_duration, checked_name
 from solver.live_contact import LiveContact
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Release(Act):
 
     def __post_init__(self) -> None:
         checked_name(self.tool, "The tool")
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Check that there is something to let go."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number, checked_vector
 from solver.actions.stroke import Made, Stroke
-from solver.cutting import Offset, Plane, Sheet, SplineSheet, Values, pieces_within
+from solver.cutting import Offset, Plane, Sheet, SplineSheet, Union, Values, pieces_within, wedges
 from solver.errors import SolverError
 from solver.organs import organ_tets, structure_at
 from solver.topology import TopologyChange
@@ -61,7 +61,7 @@ class Resect(Act):
         opened to the nearest surface; the border of what a branch of a vessel system feeds or drains.
     point_mm : (float, float, float), optional
         Of the plane, LPS mm of the present shape. By margin: where a structure has several parts, such as tumours,
-        the one nearest to this point is meant; without it all are.
+        the one nearest to this point is meant; without it all are, each in a wedge of its own.
     normal : (float, float, float), optional
         Of the plane, LPS; its length does not matter.
     points_mm : tuple of (float, float, float), optional
@@ -132,7 +132,7 @@ class Resect(Act):
             isinstance(self.node, bool) or not isinstance(self.node, int) or self.node < 0
         ):
             raise SolverError(f"node is {self.node!r}; give the number of a node, 0 or more.")
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """See that the surface crosses the organ; the part goes when the act is done."""
@@ -174,25 +174,18 @@ class Resect(Act):
     def _near(self, body: Body, positions: Array) -> Array:
         """A point of the piece that is divided, shape (3,)."""
         if self.by == "margin":
-            return np.asarray(self._around(body, positions).points_mm).mean(axis=0)
+            return np.asarray(self._wedges(body, positions)[0].points_mm).mean(axis=0)
         points = (self.point_mm,) if self.by == "plane" else self.points_mm
         return np.asarray(np.asarray(points, dtype=np.float64).mean(axis=0))
 
-    def _around(self, body: Body, positions: Array) -> Offset:
-        """The surface at a margin."""
-        return Offset.around(
-            body.organ,
-            positions,
-            str(self.structure),
-            float(self.margin_mm or 0.0),
-            True,
-            near_mm=self.point_mm,
-        )
+    def _wedges(self, body: Body, positions: Array) -> list[Offset]:
+        """The surface at a margin around each tumour that is meant."""
+        return wedges(body.organ, positions, str(self.structure), float(self.margin_mm or 0.0), self.point_mm)
 
     def sheet(self, body: Body, positions: Array) -> Sheet:
         """The surface of a plane, spline or margin (φ < 0 inside), for positions (n, 3) of the vertices."""
         if self.by == "margin":
-            return self._around(body, positions)
+            return Union(tuple(self._wedges(body, positions)))
         if self.by == "plane":
             return Plane(np.asarray(self.point_mm), np.asarray(self.normal))
         return SplineSheet(np.asarray(self.points_mm))
@@ -212,6 +205,10 @@ class Resect(Act):
         for _ in range(_SMOOTHING):
             values = np.bincount(corners.ravel(), volume * np.repeat(of_tet, 4), len(organ.points)) / around
             of_tet = values[corners].mean(axis=1)
+        # Averaging draws a round border inwards: the level is taken that holds the volume of the territory.
+        falling = np.argsort(-of_tet, kind="stable")
+        held = np.cumsum(organ.tet_volumes[served][falling])
+        values = values - of_tet[falling[np.searchsorted(held, organ.tet_volumes[inside].sum())]]
         # In other organs it goes on as at the border, so that the surface ends there.
         return np.asarray(values[vertices[cKDTree(organ.points[vertices]).query(organ.points)[1]]])
 

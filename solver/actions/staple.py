@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from solver.actions.act import Act, Vector, checked_name, checked_number
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number
 from solver.actions.suture import checked_points, draw
 from solver.anchors import Anchors
+from solver.errors import SolverError
 
 if TYPE_CHECKING:
     from solver.field import OperativeField
 
 Array = NDArray[np.float64]
+
+# Beyond every cartridge that is sold: nearest and farthest staples, widest and highest staple; and longest line, mm.
+SPACING_MM, WIDEST_MM, LONGEST_MM = (1.0, 50.0), 30.0, 1000.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Staple(Act):
     width_mm : float
         Distance of the two places of a staple before it is closed.
     spacing_mm : float
-        Along the path.
+        Along the path, 1 to 50.
     height_mm : float
         Distance of the two places at the end.
     duration_s : float
@@ -61,8 +65,18 @@ class Staple(Act):
         checked_name(self.name, "The name of the staple line")
         for value in ("width_mm", "spacing_mm", "height_mm"):
             object.__setattr__(self, value, checked_number(getattr(self, value), value, positive=True))
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
+        if not SPACING_MM[0] <= self.spacing_mm <= SPACING_MM[1]:
+            raise SolverError(
+                f"spacing_mm is {self.spacing_mm:g}; give {SPACING_MM[0]:g} to {SPACING_MM[1]:g}."
+            )
+        for value in ("width_mm", "height_mm"):
+            if getattr(self, value) > WIDEST_MM:
+                raise SolverError(f"{value} is {getattr(self, value):g}; give at most {WIDEST_MM:g}.")
         object.__setattr__(self, "path_mm", checked_points(self.path_mm, "path_mm"))
+        length = float(np.linalg.norm(np.diff(self.path_mm, axis=0), axis=1).sum())
+        if length > LONGEST_MM:
+            raise SolverError(f"The line of staples is {length:g} mm long; give at most {LONGEST_MM:g}.")
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Put the staples on."""

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from solver.actions.act import Act, Vector, checked_name, checked_number, checked_vector
+from solver.actions.act import Act, Vector, checked_duration, checked_name, checked_number, checked_vector
 from solver.anchors import Anchors
 from solver.errors import SolverError
 from solver.suture import Threads, ThreadWatch, strengths_N
 
 if TYPE_CHECKING:
     from solver.field import OperativeField
+
+# No thread of surgery holds more.
+STRONGEST_N = 100.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Suture(Act):
     points_mm : tuple of (float, float, float)
         Places of the present shape in the order the thread meets them, LPS millimetres; two make a single stitch.
     tension_N : float
-        That the hand gives at most.
+        That the hand gives at most, up to 100.
     gap_mm : float
         Length of the way between two neighbouring places at which the thread is drawn no farther.
     duration_s : float
@@ -64,7 +67,11 @@ class Suture(Act):
         checked_name(self.name, "The suture's name")
         for value in ("tension_N", "gap_mm"):
             object.__setattr__(self, value, checked_number(getattr(self, value), value, positive=True))
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
+        if self.tension_N > STRONGEST_N:
+            raise SolverError(
+                f"tension_N is {self.tension_N:g}; no thread holds more than {STRONGEST_N:g} N."
+            )
         if self.pull_through_N is not None:
             checked = checked_number(self.pull_through_N, "pull_through_N", positive=True)
             object.__setattr__(self, "pull_through_N", checked)

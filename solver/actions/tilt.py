@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from solver.actions.act import Act, Vector, checked_number, checked_vector
+from solver.actions.act import Act, Vector, checked_duration, checked_number, checked_vector
 from solver.errors import SolverError
 from solver.posture import LOAD, Posture, turned
 
@@ -61,7 +61,7 @@ class Tilt(Act):
         if degrees > STEEPEST_DEG:
             raise SolverError(f"degrees is {degrees:g}; a table tilts by at most {STEEPEST_DEG:g}°.")
         object.__setattr__(self, "degrees", degrees)
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
         if (self.position is None) == (self.axis is None):
             raise SolverError("A tilt needs either 'position' or 'axis'.")
         if self.axis is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from solver.actions.act import Act, checked_name, checked_number
+from solver.actions.act import Act, checked_duration, checked_name
 from solver.actions.needle import push
 from solver.errors import SolverError
 from solver.needle import Needle
@@ -41,7 +41,7 @@ class WithdrawNeedle(Act):
 
     def __post_init__(self) -> None:
         checked_name(self.tool, "The needle's name")
-        object.__setattr__(self, "duration_s", checked_number(self.duration_s, "duration_s"))
+        object.__setattr__(self, "duration_s", checked_duration(self.duration_s))
 
     def begin(self, field: OperativeField) -> Callable[[float], None]:
         """Set out from where it is."""

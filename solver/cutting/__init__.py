@@ -9,7 +9,7 @@ from __future__ import annotations
 from solver.cutting.incision import cut
 from solver.cutting.pieces import pieces, pieces_within, without
 from solver.cutting.sheet import BladeStroke, Plane, Sheet
-from solver.cutting.smooth import Offset, SplineSheet, Values
+from solver.cutting.smooth import Offset, SplineSheet, Union, Values, wedges
 
 __all__ = [
     "BladeStroke",
@@ -17,9 +17,11 @@ __all__ = [
     "Plane",
     "Sheet",
     "SplineSheet",
+    "Union",
     "Values",
     "cut",
     "pieces",
     "pieces_within",
+    "wedges",
     "without",
 ]

@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull, cKDTree
 
 from anatomy.lattice.topology import EDGES_OF_TET, neighbours_of, pieces_of
 from anatomy.mesh import OrganMesh, unpaired_facets
-from solver.cutting.sheet import finite_points, positive, unit
+from solver.cutting.sheet import Sheet, finite_points, positive, unit
 from solver.errors import SolverError
 
 Array = NDArray[np.float64]
@@ -241,6 +241,55 @@ class Offset:
     def extent(self, points: Array) -> Array:
         """The surface has no end inside the organ."""
         return np.full(len(points), -np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Union:
+    """The surface around all that lies inside of one sheet or another.
+
+    Parameters
+    ----------
+    sheets : tuple of Sheet
+        One at least.
+    """
+
+    sheets: tuple[Sheet, ...]
+
+    def distance(self, points: Array) -> Array:
+        """Signed distance φ, mm, negative inside any of them."""
+        return np.asarray(np.min([sheet.distance(points) for sheet in self.sheets], axis=0))
+
+    def extent(self, points: Array) -> Array:
+        """Distance ψ from the swept part of any, mm."""
+        return np.asarray(np.min([sheet.extent(points) for sheet in self.sheets], axis=0))
+
+
+def wedges(
+    organ: OrganMesh, positions: Array, structure: str, margin_mm: float, near_mm: ArrayLike | None = None
+) -> list[Offset]:
+    """A wedge at a margin around each part of a structure, such as each tumour, opened to the surface nearest to it.
+
+    Parameters
+    ----------
+    organ, positions, structure, margin_mm, near_mm
+        As of `Offset.around`.
+
+    Raises
+    ------
+    SolverError
+        If the organ has no such structure.
+    """
+    if near_mm is not None or structure not in organ.structures.values():
+        return [Offset.around(organ, positions, structure, margin_mm, opened=True, near_mm=near_mm)]
+    tets = organ.tets[organ.tets_of(structure)]
+    part = pieces_of(np.zeros(len(tets), dtype=np.int64), neighbours_of(tets))
+    inside = [
+        positions[tets[np.argmax(part == number)]].mean(axis=0) for number in range(part.max(initial=-1) + 1)
+    ]
+    return [
+        Offset.around(organ, positions, structure, margin_mm, opened=True, near_mm=point)
+        for point in inside or [None]
+    ]
 
 
 def _nearest_part(tets: Ints, positions: Array, point: Array) -> Ints:

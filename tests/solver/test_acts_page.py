@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import fields
 
 import pytest
 
@@ -47,6 +48,41 @@ def test_every_act_is_explained(kind):
         needs_unit = key.kind.startswith(("float", "(float", "tuple of (float"))
         without = {"towards", "normal", "direction", "axis", "friction"}
         assert bool(key.unit) == (needs_unit and key.name not in without), key.name
+
+
+NONSENSE = [
+    5,
+    -1,
+    1e300,
+    "x",
+    "",
+    True,
+    None,
+    float("nan"),
+    float("inf"),
+    [],
+    [[]],
+    [1, 2],
+    [[1, 2, 3]],
+    {},
+    {"a": 1},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.act)
+def test_nonsense_in_any_key_is_taken_or_refused_with_a_sentence(kind):
+    """Whatever a script holds, what comes of it is an act or a sentence, and an act can be written again."""
+    example = entry(kind.act).example
+    for key in [*(field.name for field in fields(kind)), "act"]:
+        for value in NONSENSE:
+            try:
+                act = from_json({**example, key: value}, "action 7")
+            except SolverError as error:
+                text = str(error)
+                assert text.startswith("action 7: "), (key, value)
+                assert len(text.splitlines()) == 1, (key, value)
+            else:
+                json.dumps(act.to_json(), allow_nan=False)
 
 
 def test_the_handbook_is_complete_and_refuses_what_it_does_not_know():

@@ -224,6 +224,16 @@ def test_a_territory_is_taken_with_all_beyond_it(tumour):
     assert tumour.specimens[0].volume_ml == pytest.approx(40 * 30 * 30 / 1000, rel=0.03)
 
 
+def test_a_round_territory_is_taken_whole(tumour):
+    tumour.vessels["portal_vein"] = _Tree(np.array([-1, 0]))
+    middle = tumour.organ.points[tumour.organ.tets].mean(axis=1)
+    fed = np.linalg.norm(middle - [42.0, 24.0, 15.0], axis=1) < 10.0
+    tumour.tet_data["portal_vein"] = fed.astype(np.int64)
+    wanted = tumour.organ.tet_volumes[fed].sum() / 1000
+    do(tumour, Resect("territory", system="portal_vein", node=1, duration_s=0.1))
+    assert sum(out.volume_ml for out in tumour.specimens) == pytest.approx(wanted, rel=0.03)
+
+
 class _Tree:
     """As much of a carried vessel tree as a territory asks of it."""
 
@@ -321,6 +331,14 @@ def test_the_tumour_that_is_pointed_at_is_taken_and_not_the_other(neighbours):
     neighbours.reset()
     with pytest.raises(SolverError, match=r"no 'spleen' in the organ; it has liver"):
         do(neighbours, Resect(*PLANE, structure="spleen"))
+
+
+def test_each_of_several_tumours_gets_a_wedge_of_its_own(neighbours):
+    neighbours.reset()
+    do(neighbours, Resect("margin", structure="liver_tumour", margin_mm=1.5))
+    assert len(neighbours.specimens) == 2
+    assert all(out.organ.volumes_ml["liver_tumour"] > 0.1 for out in neighbours.specimens)
+    assert not len(neighbours.organ.tets_of("liver_tumour"))
 
 
 def test_undo_gives_back_the_hash_and_two_replays_the_same(field):

@@ -78,6 +78,7 @@ def test_a_log_read_back_is_the_same_log():
         ([{"undo": 1}], "entry 1: There is nothing to undo"),
         ([{"redo": 1}], "nothing to do again"),
         ([{"go": "x"}], "no alternative 'x'; there are plan"),
+        ([{"go": ["x"]}], "no alternative .* there are plan"),
         ([{"branch": " "}], "needs a name"),
         ([{"branch": "plan"}], "already"),
         ([{"edit": 1, "with": {"act": "hold", "duration_s": 1.0}}], "has 0 acts"),

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from solver.actions import Act, from_json
+from solver.actions import Act, Clamp, Declamp, InsertNeedle, Probe, Release, WithdrawNeedle, from_json
 from viewer.picking import Hit
-from viewer.tools.pointing import PLANS, Plan, mobilising
+from viewer.tools.pointing import PLANS, Plan, Pointing, mobilising, putting_away
 
 
 def hit(point: tuple[float, float, float], structure: str = "liver") -> Hit:
@@ -41,3 +41,43 @@ def test_a_ligament_is_divided_by_its_name() -> None:
         "act": "mobilise",
         "attachments": ["falciform ligament"],
     }
+
+
+def test_what_was_left_on_the_organ_can_be_put_away() -> None:
+    acts = [
+        Probe("probe 1", 5.0, point_mm=(0.0, 0.0, 0.0)),
+        InsertNeedle("needle 2", (0.0, 0.0, 0.0), (0.0, 9.0, 0.0)),
+        Clamp("Pringle", pringle=True),
+        InsertNeedle("needle 3", (0.0, 0.0, 0.0), (0.0, 9.0, 0.0)),
+        WithdrawNeedle("needle 2"),
+    ]
+    plans = putting_away(acts)
+    assert [plan.name for plan in plans] == ["Withdraw needle 3", "Open Pringle", "Take probe 1 away"]
+    assert [plan.make((), {}, 1) for plan in plans] == [
+        WithdrawNeedle("needle 3"),
+        Declamp("Pringle"),
+        Release("probe 1"),
+    ]
+    assert putting_away([*acts, *(plan.make((), {}, 1) for plan in plans)]) == []
+
+
+def test_points_of_which_no_act_can_be_made_are_refused_with_a_sentence() -> None:
+    class Scene:
+        def mark(self, points: object, joined: bool = False) -> None:
+            pass
+
+        def pick(self, origin: object, direction: object) -> Hit:
+            return PLACES[0]
+
+    class Eye:
+        def ray(self, x: float, y: float) -> tuple[float, float]:
+            return x, y
+
+    plan = next(plan for plan in PLANS if plan is not None and plan.name == "Suture")
+    said: list[str] = []
+    done: list[Act] = []
+    pointing = Pointing(Scene(), plan, lambda: {"Tension": 1.0}, 1, done.append, said.append)  # type: ignore[arg-type]
+    assert pointing.press(Eye(), 1, 1)  # type: ignore[arg-type]
+    assert pointing.press(Eye(), 1, 1)  # type: ignore[arg-type]
+    assert not done
+    assert said == ["Points 1 and 2 of points_mm are the same; leave one out."]

@@ -150,6 +150,11 @@ class Engine:
         """What the operation costs so far, see `twin.meter`; empty until it is known."""
         return {} if self._restarting is not None else self._service.measures
 
+    @property
+    def acts(self) -> tuple[Act, ...]:
+        """The acts of the present plan that were carried out."""
+        return self._service.acts
+
     def save_log(self, path: str) -> int:
         """Write what was done as a rehearsal script; return the number of acts.
 

@@ -47,7 +47,7 @@ from viewer.desktop.style import SHEET
 from viewer.scene import Scene
 from viewer.slices import PLANES, SliceModel
 from viewer.tools.grasping import GraspTool
-from viewer.tools.pointing import PLANS, Plan, Pointing, mobilising
+from viewer.tools.pointing import PLANS, Plan, Pointing, mobilising, putting_away
 
 _POLL_MS = 16
 # Numbers that change with every frame cannot be read: they are written so often a second, outlines so often.
@@ -207,12 +207,23 @@ class RehearsalWindow(QMainWindow):
         free = menu.addMenu("Divide a ligament")
         for held in from_anatomy(self.case.organ):
             free.addAction(held.name, partial(self.point, mobilising(held.name)))
+        away = menu.addMenu("Put away")
+        away.aboutToShow.connect(partial(self._list_what_is_there, away))
         button = QToolButton()
         button.setText("Act  ▾")
         button.setToolTip("Probe, cut, resect, clamp, pierce, ablate, suture …")
         button.setMenu(menu)
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         return button
+
+    def _list_what_is_there(self, menu: QMenu) -> None:
+        """Fill a menu with what can be taken away now."""
+        menu.clear()
+        plans = putting_away(self.engine.acts)
+        for plan in plans:
+            menu.addAction(plan.name, partial(self.point, plan))
+        if not plans:
+            menu.addAction("Nothing is on the organ").setEnabled(False)
 
     def _view_button(self) -> QToolButton:
         menu = QMenu(self)
@@ -312,7 +323,12 @@ class RehearsalWindow(QMainWindow):
         assert self._plan is not None
         self._acts += 1
         self.pointing = Pointing(
-            self.scene, self._plan, lambda: self.asking.numbers, self._acts, self._pointed_out
+            self.scene,
+            self._plan,
+            lambda: self.asking.numbers,
+            self._acts,
+            self._pointed_out,
+            self._not_pointed_out,
         )
         self.view.tool = self.pointing
         self.view.setCursor(Qt.CursorShape.CrossCursor)
@@ -320,6 +336,10 @@ class RehearsalWindow(QMainWindow):
     def _pointed_out(self, act: Act) -> None:
         self.engine.perform(act)
         self.stop_pointing()
+
+    def _not_pointed_out(self, sentence: str) -> None:
+        self.stop_pointing()
+        self.say(sentence)
 
     def _do_it(self) -> None:
         """Carry out an act that needs nothing to be pointed at."""

@@ -7,7 +7,7 @@ the eye sees through translucent tissue.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,13 +26,16 @@ from solver.actions import (
     Mobilise,
     Palpate,
     Probe,
+    Release,
     Resect,
     Respond,
     Staple,
     Suture,
     Tilt,
+    WithdrawNeedle,
 )
 from solver.actions.act import Vector
+from solver.errors import SolverError
 from viewer.camera import Eye
 from viewer.picking import Hit
 from viewer.scene import Scene
@@ -162,7 +165,6 @@ PLANS: tuple[Plan | None, ...] = (
         inside=(True,),
     ),
     Plan("Clamp all inflow (Pringle)", lambda hits, n, k: Clamp("Pringle", pringle=True)),
-    Plan("Open the Pringle clamp", lambda hits, n, k: Declamp("Pringle")),
     Plan(
         "Divide a vessel",
         lambda hits, n, k: Divide(hits[0].structure, point_mm=_at(hits[0])),
@@ -224,6 +226,28 @@ def mobilising(name: str) -> Plan:
     return Plan(f"Divide the {name}", lambda hits, n, k: Mobilise((name,)))
 
 
+def putting_away(acts: Iterable[Act]) -> list[Plan]:
+    """Plans to take away what acts have left on the organ: probes, needles and clamps, the newest first."""
+    there: dict[str, Act] = {}
+    for act in acts:
+        match act:
+            case Probe() | Palpate():
+                there[f"Take {act.tool} away"] = Release(act.tool)
+            case InsertNeedle():
+                there[f"Withdraw {act.tool}"] = WithdrawNeedle(act.tool)
+            case Clamp():
+                there[f"Open {act.tool}"] = Declamp(act.tool)
+            case Release() | WithdrawNeedle() | Declamp():
+                there = {
+                    words: left
+                    for words, left in there.items()
+                    if not (isinstance(left, type(act)) and left.tool == act.tool)  # type: ignore[attr-defined]
+                }
+            case _:
+                pass
+    return [Plan(words, lambda hits, n, k, left=left: left) for words, left in reversed(there.items())]
+
+
 class Pointing:
     """An act being pointed out.
 
@@ -238,6 +262,8 @@ class Pointing:
         Running number for the names of tools.
     perform : callable
         Takes the act when all is said.
+    refuse : callable
+        Takes a sentence where no act can be made of what was pointed at.
     """
 
     def __init__(
@@ -247,10 +273,11 @@ class Pointing:
         numbers: Callable[[], Mapping[str, float]],
         count: int,
         perform: Callable[[Act], None],
+        refuse: Callable[[str], None],
     ) -> None:
         self.scene, self.plan, self.count = scene, plan, count
         self._numbers = numbers
-        self._perform = perform
+        self._perform, self._refuse = perform, refuse
         self.hits: list[Hit] = []
         self.hit: Hit | None = None
         self.dragging = self.finished = False
@@ -310,5 +337,10 @@ class Pointing:
 
     def _finish(self) -> None:
         self.finished = True
-        self._perform(self.plan.make(self.hits, self._numbers(), self.count))
+        try:
+            act = self.plan.make(self.hits, self._numbers(), self.count)
+        except SolverError as error:
+            self._refuse(str(error))
+        else:
+            self._perform(act)
         self.scene.mark([])
