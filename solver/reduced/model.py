@@ -273,7 +273,7 @@ class Answer:
     def force(self, z: Array) -> Array:
         """Generalised force at z, shape (d,), mN: of the tools, then what is out of balance."""
         d = len(z)
-        force = self._volume_near(z).forces(z, d) + self.model.quadratic[:d, :d] @ z + self.model.linear[:d]
+        force = self._volume_force(z)[:d] + self.model.quadratic[:d, :d] @ z + self.model.linear[:d]
         self.minimum_jacobian = min(group.add_force(z, force) for group in self._items)
         return force
 
@@ -286,11 +286,14 @@ class Answer:
             group.add_tangent(z, H)
         return H
 
-    def _volume_near(self, z: Array) -> Expansion:
-        """The change of volume about an origin near enough to z."""
-        if not self._left_out.distance_mm(self._volume, z) <= self.LEFT_OUT_MM:
+    def _volume_force(self, z: Array) -> Array:
+        """Force of the change of volume on all coordinates, shape (d',), from an origin near enough to z."""
+        change, gradient = self._volume.changes(z)
+        left_out = self._left_out.distance_mm(z - self._volume.origin, change, gradient)
+        if not left_out <= self.LEFT_OUT_MM:
             self._volume = self.model.volume.expand(z)
-        return self._volume
+            change, gradient = self._volume.change, self._volume.slope
+        return gradient @ change
 
     def follow(self, moves: Array) -> tuple[int, bool]:
         """Bring the coordinates to equilibrium with the tools at given moves.
@@ -365,8 +368,7 @@ class Answer:
     def raw_estimate(self) -> tuple[float, float]:
         """Distance, mm, and difference in force, N, that control modes and control cells show; not yet scaled."""
         model, k, d = self.model, self._moves, len(self.z)
-        volume = self._volume_near(self.z).forces(self.z, len(model.linear))
-        force = volume + model.quadratic[:, :d] @ self.z + model.linear
+        force = self._volume_force(self.z) + model.quadratic[:, :d] @ self.z + model.linear
         for group in self._control:
             group.add_force(self.z, force)
         step = -self._control_answer @ force[k:]
@@ -414,11 +416,17 @@ class LeftOut:
         farthest = float(np.linalg.norm(np.moveaxis(fields, 1, 0), ord=2, axis=(1, 2)).max())
         return cls(whitening, factor, model.volume.third_order(whitening), farthest)
 
-    def distance_mm(self, volume: Expansion, z: Array) -> float:
-        """How far the answer at z may be off for the expansion, mm."""
-        shift = z - volume.origin
-        y = float(np.linalg.norm(shift @ self.factor[: len(z), : len(z)]))
-        change, gradient = volume.changes(z)
+    def distance_mm(self, shift: Array, change: Array, gradient: Array) -> float:
+        """How far the answer may be off for the expansion, mm.
+
+        Parameters
+        ----------
+        shift : ndarray, shape (d,)
+            δ, mm.
+        change : ndarray, shape (r_p,); gradient : ndarray, shape (d', r_p)
+            g_a and its derivatives there, as the expansion has them.
+        """
+        y = float(np.linalg.norm(shift @ self.factor[: len(shift), : len(shift)]))
         steep = np.linalg.norm(self.whitening.T @ gradient, axis=0)
         lacking = 3 * y**2 * np.abs(change) + y**3 * steep + 3 * y**5 * self.third
         return self.farthest_mm * float(self.third @ lacking)
