@@ -26,7 +26,7 @@ from solver.body import Body
 from solver.errors import SolverError
 from solver.reduced.grip import Grip, Range
 from solver.reduced.sampling import Sample, items_of
-from solver.reduced.volume import Expansion, VolumeForm
+from solver.reduced.volume import VolumeForm
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

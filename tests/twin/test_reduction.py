@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,3 +151,16 @@ def test_the_command_shows_and_deletes_what_is_kept(case, reduced, tmp_path):
     assert all(row["worst_error_percent"] < 5 for row in rows)
     assert remove(case) >= 2
     assert stored(case) == []
+
+
+def test_the_example_of_the_documentation(case, reduced, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "reduced.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "anna").symlink_to(case.path)
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    exec(compile(example, "docs/reduced.md", "exec"), found)
+    frame = found["frame"]
+    assert capsys.readouterr().out.startswith(f"{frame.tier} [")
+    assert np.linalg.norm(frame.forces_N["grasper"]) > 0
+    assert len(found["tier"].places) == 2
