@@ -71,6 +71,19 @@ def test_models_of_a_case_are_found_again_and_work(case, live, reduced):
     tier.reset()
 
 
+def test_the_example_of_the_documentation(case, reduced, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "reduced.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "anna").symlink_to(case.path)
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    exec(compile(example, "docs/reduced.md", "exec"), found)
+    frame = found["frame"]
+    assert capsys.readouterr().out.startswith(f"{frame.tier} [")
+    assert np.linalg.norm(frame.forces_N["grasper"]) > 0
+    assert len(found["tier"].places) == 2
+
+
 def test_a_second_run_keeps_what_is_there(case, live, reduced):
     again = list(reduce_case(case, PLAN, live=live))
     assert [done.kept for done in again] == [True, True]
@@ -151,16 +164,3 @@ def test_the_command_shows_and_deletes_what_is_kept(case, reduced, tmp_path):
     assert all(row["worst_error_percent"] < 5 for row in rows)
     assert remove(case) >= 2
     assert stored(case) == []
-
-
-def test_the_example_of_the_documentation(case, reduced, tmp_path, monkeypatch, capsys):
-    page = (Path(__file__).parents[2] / "docs" / "reduced.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "anna").symlink_to(case.path)
-    monkeypatch.chdir(tmp_path)
-    found: dict = {}
-    exec(compile(example, "docs/reduced.md", "exec"), found)
-    frame = found["frame"]
-    assert capsys.readouterr().out.startswith(f"{frame.tier} [")
-    assert np.linalg.norm(frame.forces_N["grasper"]) > 0
-    assert len(found["tier"].places) == 2
