@@ -158,7 +158,7 @@ class Expansion:
     def changes(self, z: Array, upto: int | None = None) -> tuple[Array, Array]:
         """g_a, shape (r_p,), and its derivatives by the first `upto` coordinates, shape (upto, r_p), at z."""
         upto = len(self.slope) if upto is None else upto
-        return _near(self.curvature, self.change, self.slope, z - self.origin, upto)  # type: ignore[no-any-return]
+        return _near(self.curvature, self.change, self.slope, z - self.origin, upto)
 
     def tangent(self) -> Array:
         """Derivative of the force at the origin, shape (d, d): Σ_a ∇g_a ∇g_aᵀ + g_a ∇²g_a with ∇²g_a = 6 A_a."""
