@@ -171,7 +171,7 @@ def training_moves(grip: Grip, rays: int, seed: int) -> list[Array]:
     random = np.random.default_rng(seed)
     ends = []
     for normal in grip.normals:
-        inward = max(4, rays // 4)
+        inward = max(4, rays // 5)
         outward = cone_directions(normal, rays - inward, CONE_DEG, random)
         steep = cone_directions(normal, inward, 175.0, random)
         # As many moves inward as make the hull hold the place itself.

@@ -31,7 +31,7 @@ from solver.reduced.volume import VolumeForm
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-VERSION = 1
+VERSION = 2
 # Stress-free shapes of one body found on different machines agree far better than this, and others do not.
 SAME_SHAPE_MM = 0.02
 # Most of the tissue's points at which the estimate of the distance is taken.
@@ -227,6 +227,8 @@ class Answer:
     ITERATIONS = 12
     # Tools are followed in pieces of at most this length.
     ADVANCE_MM = 4.0
+    # What the third order of the change of volume may do to the answer before the forms are expanded anew.
+    LEFT_OUT_MM = 5e-4
     # A step that is longer than this share of the one before it shows that the tangent is old.
     POOR_CONTRACTION = 0.3
 
@@ -241,20 +243,22 @@ class Answer:
         free = slice(self._moves, None)
         self._control_answer = np.linalg.inv(model.stiffness[free, free])
         self._probe_basis = _probed(wide[self._moves :])
+        self._left_out = LeftOut.of(model, self._probe_basis)
         self.z = np.zeros(model.size)
+        self._volume = model.volume.expand(self.z)
         self._force = np.zeros(model.size)
         self._tangent = self._inverse = np.zeros((0, 0))
         if not self._renew():
             raise SolverError(
                 "The reduced model is not stable at rest; make it anew with `organtwin reduce`."
             )
-        self._start = self._tangent, self._inverse
+        self._start = self._tangent, self._inverse, self._volume
         self.minimum_jacobian = 1.0
 
     def begin(self) -> None:
         """Go back to rest, with every tool where it takes hold."""
         self.z[:] = 0.0
-        self._tangent, self._inverse = self._start
+        self._tangent, self._inverse, self._volume = self._start
 
     def begin_at(self, z: Array) -> None:
         """Go to given coordinates."""
@@ -269,16 +273,27 @@ class Answer:
     def force(self, z: Array) -> Array:
         """Generalised force at z, shape (d,), mN: of the tools, then what is out of balance."""
         d = len(z)
-        force = self.model.volume.forces(z, d) + self.model.quadratic[:d, :d] @ z + self.model.linear[:d]
+        force = self._volume_force(z)[:d] + self.model.quadratic[:d, :d] @ z + self.model.linear[:d]
         self.minimum_jacobian = min(group.add_force(z, force) for group in self._items)
         return force
 
     def tangent(self, z: Array) -> Array:
         """Derivative of `force`, shape (d, d), mN/mm."""
-        H = self.model.volume.tangent(z) + self.model.quadratic[: len(z), : len(z)]
+        if not np.array_equal(z, self._volume.origin):
+            self._volume = self.model.volume.expand(z)
+        H = self._volume.tangent() + self.model.quadratic[: len(z), : len(z)]
         for group in self._items:
             group.add_tangent(z, H)
         return H
+
+    def _volume_force(self, z: Array) -> Array:
+        """Force of the change of volume on all coordinates, shape (d',), from an origin near enough to z."""
+        change, gradient = self._volume.changes(z)
+        left_out = self._left_out.distance_mm(z - self._volume.origin, change, gradient)
+        if not left_out <= self.LEFT_OUT_MM:
+            self._volume = self.model.volume.expand(z)
+            change, gradient = self._volume.change, self._volume.slope
+        return gradient @ change
 
     def follow(self, moves: Array) -> tuple[int, bool]:
         """Bring the coordinates to equilibrium with the tools at given moves.
@@ -353,9 +368,7 @@ class Answer:
     def raw_estimate(self) -> tuple[float, float]:
         """Distance, mm, and difference in force, N, that control modes and control cells show; not yet scaled."""
         model, k, d = self.model, self._moves, len(self.z)
-        force = (
-            model.volume.forces(self.z, len(model.linear)) + model.quadratic[:, :d] @ self.z + model.linear
-        )
+        force = self._volume_force(self.z) + model.quadratic[:, :d] @ self.z + model.linear
         for group in self._control:
             group.add_force(self.z, force)
         step = -self._control_answer @ force[k:]
@@ -365,6 +378,58 @@ class Answer:
             float(np.sqrt((shift * shift).sum(axis=1).max())),
             float(np.abs(difference).max()) / 1000.0,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Bound on what the third order of the change of volume, left out of an expansion, does to the answer.
+
+    With the tangent at rest K = L Lᵀ, y = Lᵀ δ of a shift δ, and σ_a, n_a the norms of the third order and of the
+    gradient of g_a in these coordinates, the force lacks at most Σ_a 3 |g_a| σ_a |y|² + n_a σ_a |y|³ + 3 σ_a² |y|⁵ in
+    the norm of K⁻¹ (each g_a lacks σ_a |y|³, its gradient 3 σ_a |y|²).
+
+    Parameters
+    ----------
+    whitening : ndarray, shape (d', d')
+        L⁻ᵀ.
+    factor : ndarray, shape (d', d')
+        L.
+    third : ndarray, shape (r_p,)
+        σ_a.
+    farthest_mm : float
+        Farthest that a vertex moves by a force of norm 1 on the modes, mm.
+    """
+
+    whitening: Array
+    factor: Array
+    third: Array
+    farthest_mm: float
+
+    @classmethod
+    def of(cls, model: ReducedModel, probes: Array) -> LeftOut:
+        """Of a model whose modes and control have values at probes, shape (d' − 3 m, 3 p)."""
+        factor = np.linalg.cholesky(model.stiffness)
+        whitening = np.ascontiguousarray(np.linalg.inv(factor).T)
+        k = 3 * model.grip.tools
+        free = np.linalg.inv(np.linalg.cholesky(model.stiffness[k:, k:]))
+        fields = (free @ probes).reshape(len(free), -1, 3)
+        farthest = float(np.linalg.norm(np.moveaxis(fields, 1, 0), ord=2, axis=(1, 2)).max())
+        return cls(whitening, factor, model.volume.third_order(whitening), farthest)
+
+    def distance_mm(self, shift: Array, change: Array, gradient: Array) -> float:
+        """How far the answer may be off for the expansion, mm.
+
+        Parameters
+        ----------
+        shift : ndarray, shape (d,)
+            δ, mm.
+        change : ndarray, shape (r_p,); gradient : ndarray, shape (d', r_p)
+            g_a and its derivatives there, as the expansion has them.
+        """
+        y = float(np.linalg.norm(shift @ self.factor[: len(shift), : len(shift)]))
+        steep = np.linalg.norm(self.whitening.T @ gradient, axis=0)
+        lacking = 3 * y**2 * np.abs(change) + y**3 * steep + 3 * y**5 * self.third
+        return self.farthest_mm * float(self.third @ lacking)
 
 
 def check_body(model: ReducedModel, body: Body, rest: Array) -> None:

@@ -44,9 +44,9 @@ class Effort:
         To which training states are converged.
     """
 
-    rays: int = 24
+    rays: int = 40
     truncation: float = 1e-3
-    most_modes: int = 34
+    most_modes: int = 40
     control_modes: int = 6
     pressure_loss: float = 3e-4
     sampling: float = 2e-3

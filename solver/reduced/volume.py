@@ -9,9 +9,16 @@ averages couple neighbours, which makes them dear to sample. But written with th
 where p = Σ_a p_a ψ_a is reduced to a few pressure modes ψ_a, orthonormal in Σ_i V_i p_i²/((1 − β) K_i), and ψ_ae is
 the mean of a mode over the four averages of a cell. Elimination of p leaves Π_vol = ½ g·g, and each g_a is one cubic
 form S_a[z̃, z̃, z̃] of z̃ = (1, z), whose coefficients are summed once over all cells. So the stiffest part of a nearly
-incompressible tissue carries no sampling error at all, and costs r_p d³/2 multiplications (as the cubic forces of St.
-Venant–Kirchhoff solids do: Barbič & James 2005, ACM Trans Graph 24:982). Fewer pressure modes than averages also keep
-a small basis from locking: between snapshots it can conserve the volume of regions, not of every vertex.
+incompressible tissue carries no sampling error at all, at a cost of r_p d³ multiplications (as the cubic forces of St.
+Venant–Kirchhoff solids: Barbič & James 2005, ACM Trans Graph 24:982). Fewer pressure modes than averages also keep a
+small basis from locking: between snapshots it can conserve the volume of regions, not of every vertex.
+
+Those d³ are paid once for many frames. About coordinates o, with A_a = S_a[õ, ·, ·] and z = o + δ,
+
+    g_a(z) = g_a(o) + 3 A_a[õ, δ] + 3 A_a[δ, δ] + S_a[δ, δ, δ],
+
+and what stands before the last term costs r_p d². The last term is left out as long as a bound on what that can do to
+the answer, `solver.reduced.model.LeftOut`, stays below what the answer is converged to; then A_a is formed anew.
 """
 
 from __future__ import annotations
@@ -72,8 +79,8 @@ class VolumeForm:
 
     Parameters
     ----------
-    coefficients : ndarray, shape (d + 1, r_p, pairs), float64
-        S_a[m, k, l]: third index first; pairs (k, l ≤ k) with k up to d' and l up to d.
+    coefficients : ndarray, shape (triples, r_p), float64
+        S_a[k, l, m] for m ≤ l ≤ k, with l up to d and k up to d', the last index fastest.
     constant : ndarray, shape (r_p,)
         −Σ_e V_e ψ_ae.
     size : int
@@ -84,15 +91,83 @@ class VolumeForm:
     constant: Array
     size: int
 
+    @property
+    def coordinates(self) -> int:
+        """d', all coordinates whose force can be asked for."""
+        d = self.size
+        inner = (d + 1) * (d + 2) * (d + 3) // 6
+        return d + (len(self.coefficients) - inner) // ((d + 1) * (d + 2) // 2)
+
+    def expand(self, z: Array) -> Expansion:
+        """The forms about coordinates z, shape (d,)."""
+        A = _contracted(self.coefficients, z, self.coordinates)
+        change, slope = _at_origin(A, self.constant, z, self.coordinates)
+        return Expansion(z.copy(), A, change, slope)
+
     def forces(self, z: Array, upto: int) -> Array:
         """Force on the first `upto` coordinates at z, shape (upto,)."""
-        force = np.empty(upto)
-        _volume_force(self.coefficients, self.constant, z, force)
-        return force
+        return self.expand(z).forces(z, upto)
 
     def tangent(self, z: Array) -> Array:
         """Derivative of the force, shape (d, d)."""
-        return np.asarray(_volume_tangent(self.coefficients, self.constant, z))
+        return self.expand(z).tangent()
+
+    def third_order(self, whitening: Array) -> Array:
+        """Norms σ_a of S_a in other coordinates: |S_a[δ, δ, ·]| ≤ σ_a |y|² where δ = whitening y, shape (r_p,).
+
+        Parameters
+        ----------
+        whitening : ndarray, shape (d', d')
+            Upper triangular; the norm of a force f on all coordinates is |whiteningᵀ f|.
+        """
+        d, wide = self.size, self.coordinates
+        full = _unpacked(self.coefficients, d, wide)
+        norms = []
+        for S in full:
+            some = np.einsum("klm,lj->kjm", S, whitening[:d, :d], optimize=True) @ whitening[:d, :d]
+            unfolded = whitening.T @ some.reshape(wide, -1)
+            norms.append(np.sqrt(max(np.linalg.eigvalsh(unfolded @ unfolded.T)[-1], 0.0)))
+        return np.array(norms)
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """The forms about an origin, exact there and to second order elsewhere.
+
+    Parameters
+    ----------
+    origin : ndarray, shape (d,)
+    curvature : ndarray, shape (pairs, r_p)
+        A_a[k, l] for l ≤ k, with l up to d and k up to d'.
+    change : ndarray, shape (r_p,)
+        g_a at the origin.
+    slope : ndarray, shape (d', r_p)
+        Its derivatives there.
+    """
+
+    origin: Array
+    curvature: Array
+    change: Array
+    slope: Array
+
+    def forces(self, z: Array, upto: int) -> Array:
+        """Force on the first `upto` coordinates at z, shape (upto,)."""
+        change, gradient = self.changes(z, upto)
+        return gradient @ change
+
+    def changes(self, z: Array, upto: int | None = None) -> tuple[Array, Array]:
+        """g_a, shape (r_p,), and its derivatives by the first `upto` coordinates, shape (upto, r_p), at z."""
+        upto = len(self.slope) if upto is None else upto
+        return _near(self.curvature, self.change, self.slope, z - self.origin, upto)
+
+    def tangent(self) -> Array:
+        """Derivative of the force at the origin, shape (d, d): Σ_a ∇g_a ∇g_aᵀ + g_a ∇²g_a with ∇²g_a = 6 A_a."""
+        d = len(self.origin)
+        low = np.tril_indices(d + 1)
+        H = np.zeros((d + 1, d + 1))
+        H[low] = 6.0 * (self.curvature[: len(low[0])] @ self.change)
+        H.T[low] = H[low]
+        return np.asarray(H[1:, 1:] + self.slope[:d] @ self.slope[:d].T)
 
 
 def volume_form(averaged: Averaged, rest: Array, basis: Array, size: int, modes: Array) -> VolumeForm:
@@ -113,28 +188,29 @@ def volume_form(averaged: Averaged, rest: Array, basis: Array, size: int, modes:
     G[:, 0] += np.eye(3).ravel()
     weight = averaged.volumes[:, None] * modes[:, averaged.average].mean(axis=2).T
     pair = np.array([(k, j) for k in range(len(basis) + 1) for j in range(min(k, size) + 1)])
-    found = np.zeros((len(modes), (size + 1) * len(pair)))
+    found = np.zeros((int((pair[:, 1] + 1).sum()), len(modes)))
     for start in range(0, len(G), _CHUNK):
         part = slice(start, start + _CHUNK)
-        mixed = _mixed_determinants(np.ascontiguousarray(G[part]), pair, size + 1)
-        found += weight[part].T @ mixed.reshape(len(mixed), -1)
-    coefficients = np.ascontiguousarray(found.reshape(len(modes), len(pair), size + 1).transpose(2, 0, 1))
-    return VolumeForm(coefficients, -weight.sum(axis=0), size)
+        mixed = _mixed_determinants(np.ascontiguousarray(G[part]), pair, len(found))
+        found += mixed.T @ weight[part]
+    return VolumeForm(found, -weight.sum(axis=0), size)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _mixed_determinants(G, pair, thirds):  # type: ignore[no-untyped-def]
-    """(G_k × G_l) : G_m / 6 of every cell, pair and third: the symmetric trilinear form whose diagonal is det."""
-    out = np.zeros((len(G), len(pair), thirds))
+def _mixed_determinants(G, pair, triples):  # type: ignore[no-untyped-def]
+    """(G_k × G_l) : G_m / 6 of every cell, pair and m ≤ l: the symmetric trilinear form whose diagonal is det."""
+    out = np.zeros((len(G), triples))
     H = np.empty(9)
     for e in range(len(G)):
-        slopes = G[e].T.copy()
+        slopes, at = G[e].T.copy(), 0
         for p in range(len(pair)):
-            _cross(G[e, pair[p, 0]], G[e, pair[p, 1]], H)
+            last = pair[p, 1]
+            _cross(G[e, pair[p, 0]], G[e, last], H)
             for i in range(9):
                 share = H[i] / 6.0
-                for m in range(thirds):
-                    out[e, p, m] += share * slopes[i, m]
+                for m in range(last + 1):
+                    out[e, at + m] += share * slopes[i, m]
+            at += last + 1
     return out
 
 
@@ -153,75 +229,116 @@ def _cross(a, b, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _contracted(coefficients, z, pairs):  # type: ignore[no-untyped-def]
-    """A_a[k, l] = Σ_m S_a[m, k, l] z̃_m, packed, for the first pairs."""
-    modes = coefficients.shape[1]
-    A = coefficients[0, :, :pairs].copy()
-    for m in range(len(z)):
-        for a in range(modes):
-            row, out = coefficients[m + 1, a], A[a]
-            for p in range(pairs):
-                out[p] += z[m] * row[p]
-    return A
+def _unpacked(coefficients, size, wide):  # type: ignore[no-untyped-def]
+    """S_a without the constant coordinate, shape (r_p, d', d, d)."""
+    full = np.zeros((coefficients.shape[1], wide, size, size))
+    at = 0
+    for k in range(wide + 1):
+        for j in range(min(k, size) + 1):
+            for m in range(j + 1):
+                if m > 0:
+                    for a in range(coefficients.shape[1]):
+                        value = coefficients[at, a]
+                        full[a, k - 1, j - 1, m - 1] = full[a, k - 1, m - 1, j - 1] = value
+                        if k <= size:
+                            full[a, j - 1, k - 1, m - 1] = full[a, j - 1, m - 1, k - 1] = value
+                            full[a, m - 1, k - 1, j - 1] = full[a, m - 1, j - 1, k - 1] = value
+                at += 1
+    return full
+
+
+@numba.njit(nogil=True, cache=True, inline="always")
+def _row(k, d):  # type: ignore[no-untyped-def]
+    """Where the pairs of coordinate k begin."""
+    if k <= d:
+        return k * (k + 1) // 2
+    return (d + 1) * (d + 2) // 2 + (k - d - 1) * (d + 1)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _change(A, constant, z, upto, g, slope):  # type: ignore[no-untyped-def]
-    """g_a and its derivatives 3 (A_a z̃)_k by the first coordinates."""
-    d = len(z)
+def _contracted(coefficients, z, wide):  # type: ignore[no-untyped-def]
+    """A_a[k, l] = Σ_m S_a[k, l, m] z̃_m, every coefficient read once and used for each of its places."""
+    d, modes = len(z), coefficients.shape[1]
+    S = coefficients.reshape(-1)
+    A = np.zeros(_row(wide + 1, d) * modes)
     full = np.empty(d + 1)
     full[0] = 1.0
     full[1:] = z
-    for a in range(len(g)):
-        product = np.zeros(upto + 1)
-        at = 0
-        for k in range(upto + 1):
-            for j in range(min(k + 1, d + 1)):
-                product[k] += A[a, at] * full[j]
-                if j != k and k <= d:
-                    product[j] += A[a, at] * full[k]
-                at += 1
-        total = constant[a]
-        for k in range(d + 1):
-            total += product[k] * full[k]
-        g[a] = total
-        for k in range(upto):
-            slope[a, k] = 3.0 * product[k + 1]
+    at = 0
+    for k in range(wide + 1):
+        inside = k <= d
+        own = _row(k, d) * modes
+        for j in range(min(k, d) + 1):
+            block = S[at : at + (j + 1) * modes]
+            at += (j + 1) * modes
+            here = A[own + j * modes : own + (j + 1) * modes]
+            for m in range(j + 1):
+                share = full[m]
+                for a in range(modes):
+                    here[a] += share * block[m * modes + a]
+            # What stands at (k, l, m) stands at (k, m, l) and (l, m, k) too.
+            below = j * modes
+            into = A[own : own + below]
+            for i in range(below):
+                into[i] += full[j] * block[i]
+            if inside and j < k:
+                below += modes
+                into = A[_row(j, d) * modes : _row(j, d) * modes + below]
+                for i in range(below):
+                    into[i] += full[k] * block[i]
+    return A.reshape(-1, modes)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _pair_count(upto, d):  # type: ignore[no-untyped-def]
-    return (d + 1) * (d + 2) // 2 + (upto - d) * (d + 1)
+def _at_origin(A, constant, z, wide):  # type: ignore[no-untyped-def]
+    """g_a and its derivatives 3 (A_a z̃)_k by all coordinates, shape (d', r_p)."""
+    d, modes = len(z), len(constant)
+    full = np.empty(d + 1)
+    full[0] = 1.0
+    full[1:] = z
+    product = _products(A, full, wide, 0)
+    change = constant.copy()
+    for k in range(d + 1):
+        for a in range(modes):
+            change[a] += product[k, a] * full[k]
+    return change, 3.0 * product[1:]
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _volume_force(coefficients, constant, z, force):  # type: ignore[no-untyped-def]
-    upto, d = len(force), len(z)
-    A = _contracted(coefficients, z, _pair_count(upto, d))
-    g, slope = np.empty(len(constant)), np.empty((len(constant), upto))
-    _change(A, constant, z, upto, g, slope)
-    force[:] = 0.0
-    for a in range(len(g)):
-        for k in range(upto):
-            force[k] += g[a] * slope[a, k]
+def _products(A, full, upto, first):  # type: ignore[no-untyped-def]
+    """Σ_l A_a[k, l] full_l over l ≥ first, for k up to a coordinate, shape (upto + 1, r_p)."""
+    d, modes = len(full) - 1, A.shape[1]
+    flat = A.reshape(-1)
+    product = np.zeros((upto + 1) * modes)
+    for k in range(first, upto + 1):
+        here = product[k * modes : (k + 1) * modes]
+        own = _row(k, d) * modes
+        for j in range(first, min(k, d) + 1):
+            share = full[j]
+            row = flat[own + j * modes : own + (j + 1) * modes]
+            for a in range(modes):
+                here[a] += share * row[a]
+        if k <= d:
+            share = full[k]
+            row = flat[own + first * modes : own + k * modes]
+            into = product[first * modes : k * modes]
+            for i in range(len(row)):
+                into[i] += share * row[i]
+    return product.reshape(-1, modes)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
-def _volume_tangent(coefficients, constant, z):  # type: ignore[no-untyped-def]
-    """Σ_a ∇g_a ∇g_aᵀ + g_a ∇²g_a with ∇²g_a = 6 A_a."""
-    d = len(z)
-    A = _contracted(coefficients, z, _pair_count(d, d))
-    g, slope = np.empty(len(constant)), np.empty((len(constant), d))
-    _change(A, constant, z, d, g, slope)
-    H = np.zeros((d, d))
-    for a in range(len(g)):
-        at = 1
-        for k in range(d):
-            at += 1
-            for j in range(k + 1):
-                value = slope[a, k] * slope[a, j] + 6.0 * g[a] * A[a, at]
-                H[k, j] += value
-                if j != k:
-                    H[j, k] += value
-                at += 1
-    return H
+def _near(A, change, slope, shift, upto):  # type: ignore[no-untyped-def]
+    """g_a without its third order, and its derivatives without their second, at a shift from the origin."""
+    d, modes = len(shift), len(change)
+    full = np.empty(d + 1)
+    full[0] = 0.0
+    full[1:] = shift
+    product = _products(A, full, upto, 1)
+    g, gradient = change.copy(), np.empty((upto, modes))
+    for k in range(upto):
+        share = shift[k] if k < d else 0.0
+        for a in range(modes):
+            g[a] += (slope[k, a] + 3.0 * product[k + 1, a]) * share
+            gradient[k, a] = slope[k, a] + 6.0 * product[k + 1, a]
+    return g, gradient

@@ -348,3 +348,37 @@ def test_a_stop_while_training_leaves_the_tissue_reset(live):
         reduce_grip(live, grip_of(live.body.organ, PLACE, RADIUS, REACH), effort=EFFORT, progress=stop)
     assert live.tools == {}
     assert np.abs(live.displacement).max() < 0.02
+
+
+def test_what_an_expansion_leaves_out_is_bounded(live, model):
+    """The third order of the change of volume, summed in full, moves no vertex farther than the bound says."""
+    answer = Answer(model, Averaged(live.body), model.rest)
+    assert answer.follow(np.array([[2.0, -2.0, 6.0]]))[1]
+    random, k = np.random.default_rng(6), 3 * model.grip.tools
+    modes = model.basis[k:].astype(float)
+    about = model.volume.expand(answer.z)
+    for size in (0.01, 0.1, 1.0):
+        shift = size * random.standard_normal(model.size)
+        z = about.origin + shift
+        lacking = model.volume.forces(z, len(model.linear)) - about.forces(z, len(model.linear))
+        step = np.linalg.solve(model.stiffness[k:, k:], lacking[k:])
+        moved = np.linalg.norm(np.tensordot(step, modes, 1), axis=1).max()
+        bound = answer._left_out.distance_mm(shift, *about.changes(z))
+        assert 0 < moved <= bound
+    # The bound shrinks with the square of the shift, so that expansions last for many frames.
+    small = answer._left_out.distance_mm(shift / 1000, *about.changes(about.origin + shift / 1000))
+    assert small < 1e-5 * bound
+
+
+def test_frames_leave_out_less_than_they_are_converged_to(held):
+    answer, expansions = held._grip, []
+    for k in range(1, 201):
+        held.move("grasper", PLACE + np.array([3.0, -2.0, 8.0]) * k / 200)
+        assert held.step().tier == "reduced"
+        z, about = answer.z, answer._volume
+        if not expansions or about is not expansions[-1]:
+            expansions.append(about)
+        assert answer._left_out.distance_mm(z - about.origin, *about.changes(z)) <= answer.LEFT_OUT_MM
+        exact = answer.model.volume.forces(z, len(z))
+        assert about.forces(z, len(z)) == pytest.approx(exact, abs=1e-4 * np.abs(exact).max())
+    assert len(expansions) < 100

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +69,19 @@ def test_models_of_a_case_are_found_again_and_work(case, live, reduced):
     assert frame.tier == "reduced"
     assert frame.forces_N["grasper"] @ normal > 0
     tier.reset()
+
+
+def test_the_example_of_the_documentation(case, reduced, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "reduced.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "anna").symlink_to(case.path)
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    exec(compile(example, "docs/reduced.md", "exec"), found)
+    frame = found["frame"]
+    assert capsys.readouterr().out.startswith(f"{frame.tier} [")
+    assert np.linalg.norm(frame.forces_N["grasper"]) > 0
+    assert len(found["tier"].places) == 2
 
 
 def test_a_second_run_keeps_what_is_there(case, live, reduced):
