@@ -45,6 +45,8 @@ def _pull(service, way=10.0):
     for k in range(1, 21):
         service.move("grasper", POINT + np.array([0.0, 0.0, way * k / 20]))
         time.sleep(0.01)
+    # A frame may have converged before the last of the moves has arrived.
+    _until(lambda: service.latest().displacement[:, 2].max() > 0.99 * way)
     _until(lambda: service.latest().state == "converged" and "grasper" in service.latest().forces_N)
 
 
