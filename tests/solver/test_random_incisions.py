@@ -87,3 +87,16 @@ def test_a_real_liver_stays_sound_under_random_incisions(real_liver):
     field.reset()
     assert operate(field, 3) >= 6
     assert len(field.organ.tets) == grown
+
+
+def test_an_incision_without_a_tool_comes_to_rest_in_a_few_iterations(real_liver):
+    field = OperativeField(Interactive(real_liver))
+    front = field.live.positions[field.live.positions[:, 1].argmin()]
+    ends = tuple(tuple((front + np.array([x, 0.0, 0.0])).tolist()) for x in (-35.0, 35.0))
+    for _ in Incise("scalpel", ends, 30.0, duration_s=0.2).run(field):
+        pass
+    frame = field.live.settle(iterations=15)
+    contact = field.live.loads["cut faces"]
+    assert frame.state == "converged"
+    assert (contact.pair >= 0).sum() > 30
+    assert contact.overlap_mm(field.live.positions) < 0.1
