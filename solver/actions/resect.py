@@ -175,7 +175,8 @@ class Resect(Act):
         """A point of the piece that is divided, shape (3,)."""
         if self.by == "margin":
             return np.asarray(self._wedges(body, positions)[0].points_mm).mean(axis=0)
-        return np.asarray(self.point_mm if self.by == "plane" else np.mean(self.points_mm, axis=0))
+        points = (self.point_mm,) if self.by == "plane" else self.points_mm
+        return np.asarray(points, dtype=np.float64).mean(axis=0)
 
     def _wedges(self, body: Body, positions: Array) -> list[Offset]:
         """The surface at a margin around each tumour that is meant."""
