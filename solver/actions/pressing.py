@@ -97,9 +97,11 @@ def first_touch(field: OperativeField, probe: Tool, point: Array, direction: Arr
         at += distance
         if at > size:
             break
+    passed = min(gap(-size), gap(0.0), gap(size))
+    words = f"{passed:.1f} mm" if passed < REACH_MM else f"{REACH_MM:g} mm or more"
     raise SolverError(
-        f"The probe touches nothing at ({x:.1f}, {y:.1f}, {z:.1f}) mm: it passes the tissue by "
-        f"{min(gap(-size), gap(0.0), gap(size)):.1f} mm; choose a point on the organ or another direction."
+        f"The probe touches nothing at ({x:.1f}, {y:.1f}, {z:.1f}) mm: it passes the tissue by {words}; choose a "
+        "point on the organ or another direction."
     )
 
 

@@ -29,6 +29,9 @@ QPushButton {{ background: {RAISED}; border: 1px solid {LINE}; border-radius: 5p
 QPushButton:hover {{ border-color: {ACCENT}; }}
 QProgressBar {{ background: {BACKGROUND}; border: 0; border-radius: 2px; max-height: 4px; }}
 QProgressBar::chunk {{ background: {ACCENT}; border-radius: 2px; }}
+QDoubleSpinBox {{ background: {BACKGROUND}; border: 1px solid {LINE}; border-radius: 4px; padding: 4px 7px;
+  min-width: 70px; selection-background-color: {ACCENT}; selection-color: {BACKGROUND}; }}
+QDoubleSpinBox:focus {{ border-color: {ACCENT}; }}
 QComboBox {{ background: {RAISED}; border: 1px solid {LINE}; border-radius: 4px; padding: 3px 8px; }}
 QComboBox::drop-down {{ border: 0; width: 16px; }}
 QComboBox QAbstractItemView, QMenu {{ background: {RAISED}; border: 1px solid {LINE}; padding: 4px;

@@ -246,6 +246,8 @@ class RehearsalWindow(QMainWindow):
         """Take what the solver has; called about sixty times a second."""
         failure, busy = self.engine.failure, self.engine.busy
         if failure:
+            if self._plan is not None:
+                self.stop_pointing()
             self.banner.failed(failure)
             self.strip.say_state("stopped", theme.BAD)
         elif busy is not None:
