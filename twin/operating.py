@@ -154,6 +154,9 @@ def served(case: Case, weighting: Weighting = "nearest", progress: Progress = si
         return known
     organ, mask = case.organ, whole_liver(case.labels)
     inside = np.isin(organ.region, [value for value, name in organ.structures.items() if name in WITHIN])
+    if not inside.any():
+        # A label map that names the liver's vessels may have been used to mesh another organ.
+        return {name: np.full(len(organ.tets), -1, dtype=np.int64) for name in case.vessels}
     centroids = organ.points[organ.tets[inside]].mean(axis=1)
     found: dict[str, Ints] = {}
     for number, (name, tree) in enumerate(case.vessels.items()):

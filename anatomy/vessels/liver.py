@@ -96,7 +96,8 @@ def liver_vessels(labels: LabelMap, progress: Progress = silent) -> LiverVessels
         Without trees where the map has no vessels.
     """
     warnings: list[str] = []
-    maps = {name: labels for name in LIVER_SYSTEMS if name in labels.structures}
+    # A label map of another organ may name vessels of which it holds no voxel.
+    maps = {name: labels for name in LIVER_SYSTEMS if labels.volumes_ml.get(name, 0.0) > 0.0}
     if "liver_vessels" in labels.structures and len(maps) < 2:
         try:
             apart = tell_apart(labels)
