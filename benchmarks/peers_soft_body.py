@@ -20,11 +20,11 @@ at large strain, and both are dynamic, for which reason the error is also given 
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 import tempfile
-import importlib
 import time
 from importlib.util import find_spec
 from pathlib import Path

@@ -228,7 +228,7 @@ def mobilising(name: str) -> Plan:
 
 def putting_away(acts: Iterable[Act]) -> list[Plan]:
     """Plans to take away what acts have left on the organ: probes, needles and clamps, the newest first."""
-    there: dict[str, Act] = {}
+    there: dict[str, Release | WithdrawNeedle | Declamp] = {}
     for act in acts:
         match act:
             case Probe() | Palpate():
@@ -241,11 +241,16 @@ def putting_away(acts: Iterable[Act]) -> list[Plan]:
                 there = {
                     words: left
                     for words, left in there.items()
-                    if not (isinstance(left, type(act)) and left.tool == act.tool)  # type: ignore[attr-defined]
+                    if not (isinstance(left, type(act)) and left.tool == act.tool)
                 }
             case _:
                 pass
-    return [Plan(words, lambda hits, n, k, left=left: left) for words, left in reversed(there.items())]
+    return [Plan(words, _already(left)) for words, left in reversed(there.items())]
+
+
+def _already(act: Act) -> Maker:
+    """Makes an act that needs nothing to be told."""
+    return lambda hits, numbers, count: act
 
 
 class Pointing:
