@@ -241,11 +241,16 @@ def putting_away(acts: Iterable[Act]) -> list[Plan]:
                 there = {
                     words: left
                     for words, left in there.items()
-                    if not (isinstance(left, type(act)) and left.tool == act.tool)  # type: ignore[attr-defined]
+                    if not (isinstance(left, type(act)) and left.tool == act.tool)
                 }
             case _:
                 pass
-    return [Plan(words, lambda hits, n, k, left=left: left) for words, left in reversed(there.items())]
+    return [Plan(words, _always(left)) for words, left in reversed(there.items())]
+
+
+def _always(act: Act) -> Maker:
+    """Make one act, whatever was pointed at."""
+    return lambda hits, n, k: act
 
 
 class Pointing:
