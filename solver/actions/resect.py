@@ -148,6 +148,8 @@ class Resect(Act):
             if territory is not None:
                 return np.asarray(field.tet_data[str(self.system)] >= 0)
             own = organ_tets(now.organ, structure)
+            if self.by == "margin" and len(now.organ.tets_of(structure)) == own.sum():
+                own[:] = True  # around a whole organ, the margin lies in its neighbours
             rows = np.flatnonzero(own)
             middle = positions[now.organ.tets[rows]].mean(axis=1)
             piece = now.components[now.organ.tets[:, 0]]

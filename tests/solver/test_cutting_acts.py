@@ -341,6 +341,16 @@ def test_each_of_several_tumours_gets_a_wedge_of_its_own(neighbours):
     assert not len(neighbours.organ.tets_of("liver_tumour"))
 
 
+def test_a_margin_around_a_whole_organ_lies_in_its_neighbours(neighbours):
+    neighbours.reset()
+    before = neighbours.organ.volumes_ml
+    do(neighbours, Resect("margin", structure="gallbladder", margin_mm=2.0))
+    gone = sum(out.organ.volumes_ml.get("gallbladder", 0.0) for out in neighbours.specimens)
+    assert gone == pytest.approx(before["gallbladder"], rel=1e-9)
+    assert neighbours.organ.volumes_ml["liver"] < before["liver"] - 0.3
+    assert neighbours.organ.volumes_ml["kidney_right"] == pytest.approx(before["kidney_right"], rel=1e-9)
+
+
 def test_undo_gives_back_the_hash_and_two_replays_the_same(field):
     acts = [
         Grasp("jaws", radius_mm=15.0, point_mm=(60.0, 10.0, 10.0)),

@@ -58,9 +58,6 @@ class ActPanel(QFrame):
             line = QHBoxLayout(row)
             line.setContentsMargins(0, 0, 0, 0)
             field = QDoubleSpinBox()
-            field.setButtonSymbols(
-                QDoubleSpinBox.ButtonSymbols.NoButtons
-            )  # typed, or turned with wheel and arrow keys
             field.setDecimals(1)
             field.setToolTip(f"{number.low:g} to {number.high:g} {number.unit}")
             field.setRange(number.low, number.high)

@@ -30,7 +30,8 @@ QPushButton:hover {{ border-color: {ACCENT}; }}
 QProgressBar {{ background: {BACKGROUND}; border: 0; border-radius: 2px; max-height: 4px; }}
 QProgressBar::chunk {{ background: {ACCENT}; border-radius: 2px; }}
 QDoubleSpinBox {{ background: {BACKGROUND}; border: 1px solid {LINE}; border-radius: 4px; padding: 4px 7px;
-  min-width: 70px; selection-background-color: {ACCENT}; selection-color: {BACKGROUND}; }}
+  min-width: 70px; color: {TEXT}; selection-background-color: {ACCENT}; selection-color: {BACKGROUND}; }}
+QDoubleSpinBox QLineEdit {{ background: transparent; border: 0; color: {TEXT}; }}
 QDoubleSpinBox:focus {{ border-color: {ACCENT}; }}
 QComboBox {{ background: {RAISED}; border: 1px solid {LINE}; border-radius: 4px; padding: 3px 8px; }}
 QComboBox::drop-down {{ border: 0; width: 16px; }}
