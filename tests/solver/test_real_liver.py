@@ -41,7 +41,7 @@ def test_the_scan_is_the_organ_under_gravity(liver):
 def test_bundled_rehearsals_of_gas_tilt_and_mobilisation_run_on_a_real_liver(liver):
     field = OperativeField(Interactive(liver))
     start = field.state_hash()
-    for name in ("insufflate_and_tilt", "mobilise_left_lobe"):
+    for name in ("insufflation_and_tilt", "mobilised_left_lobe"):
         field.reset()
         moved = 0.0
         for act in Rehearsal.read(bundled_rehearsal(name)).actions:

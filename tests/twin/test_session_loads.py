@@ -93,7 +93,7 @@ def test_what_is_refused_leaves_the_rehearsal_going(field, act):
     assert list(session.perform(Hold(0.1)))
 
 
-@pytest.mark.parametrize("name", ["insufflate_and_tilt", "mobilise_left_lobe", "needle_to_tumour"])
+@pytest.mark.parametrize("name", ["insufflation_and_tilt", "mobilised_left_lobe", "needle_deep_tumour"])
 def test_bundled_rehearsals_can_be_read(name):
     rehearsal = Rehearsal.read(bundled_rehearsal(name))
     assert Rehearsal.from_json(rehearsal.to_json()).actions == rehearsal.actions
