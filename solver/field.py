@@ -116,6 +116,9 @@ class OperativeField:
         What is known at vertices.
     processes : mapping of str to Process, optional
         What goes on from the beginning, such as the circulation.
+    cut_faces_touch : bool
+        Whether cut faces that close again press on each other (`solver.self_contact`). Off unless asked for: with
+        sutures drawn tight over a cut the iterations may not come to rest.
 
     Attributes
     ----------
@@ -130,6 +133,7 @@ class OperativeField:
         tet_data: Mapping[str, NDArray[Any]] | None = None,
         vertex_data: Mapping[str, NDArray[Any]] | None = None,
         processes: Mapping[str, Process] | None = None,
+        cut_faces_touch: bool = False,
     ) -> None:
         live.reset()
         self.live = live
@@ -140,6 +144,7 @@ class OperativeField:
         self.specimens: tuple[Specimen, ...] = ()
         self.processes: dict[str, Process] = {"strength": StrengthWatch.new(), **(processes or {})}
         self.effort = Effort()
+        self.cut_faces_touch = cut_faces_touch
         self.whole_ml = float(self.organ.tet_volumes.sum()) / 1000.0
         self._real_time = False
         # Length of a time step of tissue that moves, s, 0 where it is quasi-static; and time that is still to pass.
@@ -334,7 +339,7 @@ class OperativeField:
         def put() -> None:
             self.tet_data, self.vertex_data = tet_data, vertex_data
             self.vessels, self.processes = vessels, processes
-            if len(self.live.body.raw) and CUT_FACES not in self.live.loads:
+            if self.cut_faces_touch and len(self.live.body.raw) and CUT_FACES not in self.live.loads:
                 self.live.add_load(CUT_FACES, SelfContact.of(self.live.body))
             if division.whole is not None:
                 told(division.whole)

@@ -68,9 +68,9 @@ def operate(field, seed, strokes=10):
     return opened
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_block_stays_sound_under_random_incisions(seed):
-    field = OperativeField(Interactive(block()))
+@pytest.mark.parametrize(("seed", "touch"), [(0, True), (1, False)])
+def test_a_block_stays_sound_under_random_incisions(seed, touch):
+    field = OperativeField(Interactive(block()), cut_faces_touch=touch)
     before, started = field.state_hash(), field.snapshot()
     assert operate(field, seed) >= 6
     field.live.release("grasper")
@@ -90,7 +90,7 @@ def test_a_real_liver_stays_sound_under_random_incisions(real_liver):
 
 
 def test_an_incision_without_a_tool_comes_to_rest_in_a_few_iterations(real_liver):
-    field = OperativeField(Interactive(real_liver))
+    field = OperativeField(Interactive(real_liver), cut_faces_touch=True)
     front = field.live.positions[field.live.positions[:, 1].argmin()]
     ends = tuple(tuple((front + np.array([x, 0.0, 0.0])).tolist()) for x in (-35.0, 35.0))
     for _ in Incise("scalpel", ends, 30.0, duration_s=0.2).run(field):

@@ -143,12 +143,13 @@ def test_a_partial_cut_closes_up_to_its_tip():
     assert live.loads["cut faces"].overlap_mm(live.positions) < 0.15
 
 
-def test_a_field_joins_the_faces_of_its_cuts_by_itself():
+def test_a_field_that_is_asked_to_joins_the_faces_of_its_cuts():
     organ = kuhn_block(SIZE, (12, 4, 4))
     corners = organ.points[organ.exterior][:, :, 0]
     ends = organ.exterior[((corners == 0).all(axis=1)) | ((corners == SIZE[0]).all(axis=1))]
     field = OperativeField(
-        Interactive(Body(organ, attachments=[Attachment("ends", ends, 5.0, 5.0)], gravity_mm_s2=(0, 0, 0)))
+        Interactive(Body(organ, attachments=[Attachment("ends", ends, 5.0, 5.0)], gravity_mm_s2=(0, 0, 0))),
+        cut_faces_touch=True,
     )
     assert not field.live.loads
     before = field.snapshot()
