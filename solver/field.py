@@ -352,10 +352,11 @@ class OperativeField:
     def _tell_specimens(self, out: tuple[Specimen, ...]) -> None:
         millilitres = sum(specimen.volume_ml for specimen in out)
         share = 100.0 * millilitres / self.whole_ml
+        volume = f"{millilitres:.3g}" if millilitres < 100.0 else f"{millilitres:.0f}"
         number = "" if len(out) == 1 else f" in {len(out)} pieces"
         self.tell(
             "specimen",
-            f"{millilitres:.3g} ml was taken out{number}, {share:.3g} % of the whole.",
+            f"{volume} ml was taken out{number}, {share:.3g} % of the whole.",
             volume_ml=millilitres,
             share_percent=share,
             pieces=len(out),

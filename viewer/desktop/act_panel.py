@@ -95,6 +95,7 @@ class Findings(QWidget):
         rows.setSpacing(4)
         rows.addWidget(label("Operation", "heading"))
         self._measures = QLabel("")
+        self._measures.setWordWrap(True)
         self._measures.setTextFormat(Qt.TextFormat.RichText)
         rows.addWidget(self._measures)
         self._events = QLabel("")
