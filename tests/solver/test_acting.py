@@ -78,6 +78,7 @@ def test_loads_of_time_are_not_among_them(field):
 
 def test_cut_faces_that_touch_and_a_stitch_across_them_are_felt(field):
     field.reset()
+    field.cut_faces_touch = True
     carry_out(field, Suture("stitch", ((25.0, 30.0, 15.0), (40.0, 0.0, 15.0)), 0.2, duration_s=0.3))
     field.change(opened_at(field.organ, 30.0, 15.0))
     assert carry_out(field, Hold(2.0)).state == "converged"
