@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anatomy import LabelMap, OrganMesh, mesh_labels
+from anatomy import OrganMesh, mesh_labels
 from anatomy.lattice.quality import dihedral_angles
 from anatomy.lattice.topology import edges_of, volumes_of
 from anatomy.manifold import pinched_edges, pinched_vertices
 from anatomy.progress import Progress
 from benchmarks import Row
+from benchmarks.real_labels import real_labels
 from solver.cutting import BladeStroke, Offset, Plane, SplineSheet, Values, cut, pieces, without
 from solver.cutting.incision import FLOOR
 from solver.cutting.snapping import mean_ratios
 from solver.errors import SolverError
 from solver.topology import TopologyChange
-from viewer.errors import ViewerError
 
 Array = NDArray[np.float64]
 
@@ -38,7 +37,6 @@ ORGANS = {
     "liver with its vessels": (["liver", "portal_vein_and_splenic_vein", "inferior_vena_cava"], 20_000),
     "kidney": (["kidney_right"], 8_000),
 }
-SCANS = Path(__file__).resolve().parents[2] / "shared" / "scans"
 
 
 @dataclass
@@ -85,10 +83,7 @@ def real_organs() -> dict[str, OrganMesh]:
     ViewerError
         If the real scans are not there.
     """
-    file = SCANS / "abdomen_ct" / "labels_v2.nii.gz"
-    if not file.is_file():
-        raise ViewerError("The benchmark 'cutting' needs the real label maps in ../shared/scans/abdomen_ct.")
-    everything = LabelMap.read(file)
+    everything = real_labels("cutting")
     return {
         name: mesh_labels(everything.select(structures), budget_tets=budget)
         for name, (structures, budget) in ORGANS.items()

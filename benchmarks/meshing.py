@@ -31,10 +31,10 @@ from anatomy.mesh import unpaired_facets
 from anatomy.progress import Progress
 from anatomy.surfaces import Surface, show_surface
 from benchmarks import Row
+from benchmarks.real_labels import real_labels
 from viewer.errors import ViewerError
 
 BUDGET = 100_000
-SCANS = Path(__file__).resolve().parents[2] / "shared" / "scans"
 _PEER = "fTetWild"
 # The ball that stands for a tumour: its radius, and how far its centre lies from the kidney's, mm.
 _BALL_MM, _ASIDE_MM = 12.0, (10.0, 6.0, 0.0)
@@ -73,10 +73,7 @@ def label_maps() -> dict[str, LabelMap]:
     ViewerError
         If the real scans are not there.
     """
-    file = SCANS / "abdomen_ct" / "labels_v2.nii.gz"
-    if not file.is_file():
-        raise ViewerError("The benchmark 'meshing' needs the real label maps in ../shared/scans/abdomen_ct.")
-    everything = LabelMap.read(file)
+    everything = real_labels("meshing")
     return {
         "liver and vessels": everything.select(
             ["liver", "portal_vein_and_splenic_vein", "inferior_vena_cava"]

@@ -14,6 +14,7 @@ from solver.live_error import reference_error
 from solver.live_motion import Motion
 from solver.pneumoperitoneum import Pneumoperitoneum
 from solver.verification.blocks import kuhn_block
+from tests.solver.carrying import carry_out
 from tests.solver.opened import opened_at
 
 ORGAN = kuhn_block((60, 30, 30), (8, 4, 4))
@@ -27,12 +28,6 @@ def field():
         Attachment("bed", ORGAN.exterior[centre[:, 1] > 30 - 1e-9], 1.0, 0.5),
     ]
     return OperativeField(Interactive(Body(ORGAN, attachments=walls)))
-
-
-def carry_out(field, *acts, frame_s=0.1):
-    for act in acts:
-        frames = list(act.run(field, frame_s=frame_s))
-    return frames[-1]
 
 
 ACTS = {

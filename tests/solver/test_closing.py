@@ -14,6 +14,7 @@ from solver.materials import Compressibility, NeoHookean
 from solver.pneumoperitoneum import free_surface
 from solver.tissues import Tissue
 from solver.verification.blocks import kuhn_block
+from tests.solver.carrying import carry_out
 from tests.solver.opened import opened_at
 
 ORGAN = kuhn_block((60, 30, 30), (12, 6, 6))
@@ -33,12 +34,6 @@ def live():
 @pytest.fixture
 def field(live):
     return OperativeField(live)
-
-
-def carry_out(field, *acts, frame_s=0.1):
-    for act in acts:
-        frames = list(act.run(field, frame_s=frame_s))
-    return frames[-1]
 
 
 def opening(field, topology):

@@ -17,6 +17,7 @@ from solver.interactive import Interactive
 from solver.needle import Needle, NeedleForces
 from solver.topology import TopologyChange
 from solver.verification.blocks import kuhn_block
+from tests.solver.carrying import carry_out
 
 ORGAN = kuhn_block(
     (50, 30, 30),
@@ -40,12 +41,6 @@ def live():
 @pytest.fixture
 def field(live):
     return OperativeField(live)
-
-
-def carry_out(field, *acts, frame_s=0.1):
-    for act in acts:
-        frames = list(act.run(field, frame_s=frame_s))
-    return frames[-1]
 
 
 def told(field, kind):

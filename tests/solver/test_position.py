@@ -16,6 +16,7 @@ from solver.pneumoperitoneum import KPA_PER_MMHG, Pneumoperitoneum, area_vectors
 from solver.tissues import Tissue
 from solver.topology import TopologyChange
 from solver.verification.blocks import kuhn_block
+from tests.solver.carrying import carry_out
 
 TISSUE = {"liver": Tissue("plain", NeoHookean(3.0), Compressibility(150.0), 1e-6, "test")}
 ORGAN = kuhn_block((60, 30, 30), (6, 3, 3))
@@ -38,12 +39,6 @@ def live():
 @pytest.fixture
 def field(live):
     return OperativeField(live)
-
-
-def carry_out(field, *acts, frame_s=0.1):
-    for act in acts:
-        frames = list(act.run(field, frame_s=frame_s))
-    return frames[-1]
 
 
 def test_gas_around_the_whole_presses_it_to_the_volume_of_the_closed_form():

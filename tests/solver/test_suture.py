@@ -16,6 +16,7 @@ from solver.suture import Threads, pull_through
 from solver.tissues import Tissue
 from solver.topology import TopologyChange
 from solver.verification.blocks import kuhn_block
+from tests.solver.carrying import carry_out
 
 GAP = 8.0
 
@@ -47,12 +48,6 @@ def live():
 @pytest.fixture
 def field(live):
     return OperativeField(live)
-
-
-def carry_out(field, *acts, frame_s=0.1):
-    for act in acts:
-        frames = list(act.run(field, frame_s=frame_s))
-    return frames[-1]
 
 
 def wall_force(field, number):
